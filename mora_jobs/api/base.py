@@ -1,0 +1,104 @@
+"""The base of every API type: camelCase on the wire, unknown fields refused, docstrings become `kubectl explain`."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+GROUP = "mora.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One CEL validation rule (`x-kubernetes-validations`), evaluated by the API server and by `mora validate` alike.
+
+    `expression` sees the object as `self` (and its former state as `oldSelf` in a transition rule); `field` is the
+    member that the error names, relative to the object.
+    """
+
+    expression: str
+    message: str
+    field: str = ""
+    reason: str = "FieldValueInvalid"
+
+
+class Model(BaseModel):
+    """An API object: frozen, camelCase on the wire, snake_case in Python, unknown fields refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+    cel: ClassVar[tuple[Rule, ...]] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object as it stands in a manifest: camelCase, JSON types, members without a value left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def with_changes(self, **changes: Any) -> Self:
+        """A copy with some members replaced, without validation (for values that code made, not users)."""
+        return self.model_copy(update=changes)
+
+
+def exactly_one_of(*members: str) -> Rule:
+    """The rule of a union: optional members of which exactly one is given."""
+    present = ", ".join(f"has(self.{member})" for member in members)
+    names = ", ".join(members)
+    return Rule(f"[{present}].filter(given, given).size() == 1", f"exactly one of {names} must be given")
+
+
+# A DNS-1123 label: names of things inside a manifest (rewards, adapters, volumes, ...).
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+# The name of a reward, an objective or a dimension: may be a column name, hence also underscores and capitals.
+Dimension = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", min_length=1, max_length=63)]
+ShortText = Annotated[str, StringConstraints(max_length=256)]
+LongText = Annotated[str, StringConstraints(max_length=8192)]
+# Where a job reads from: a model or data.
+InputURI = Annotated[
+    str,
+    StringConstraints(pattern=r"^(hf|s3|gs|az|pvc|file)://[^\s]+$", min_length=6, max_length=1024),
+]
+# Where a job writes to; hub repositories are for inputs only.
+OutputURI = Annotated[
+    str,
+    StringConstraints(pattern=r"^(s3|gs|az|pvc|file)://[^\s]+$", min_length=6, max_length=1024),
+]
+# module:function, imported from the manifest's folder, the environment, or codeConfigMapRef.
+CallablePath = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$", max_length=256),
+]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
+
+
+class JobRef(Model):
+    """Another job in the same namespace (or in the same `mora run`)."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
+    """metadata.name of the job."""
+
+
+class KeyRef(Model):
+    """One key of a Secret or a ConfigMap in the same namespace."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Name of the Secret or ConfigMap."""
+    key: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Key inside it."""
+
+
+class NameRef(Model):
+    """An object in the same namespace, by name."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """metadata.name of the object."""
