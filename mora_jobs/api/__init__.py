@@ -8,7 +8,7 @@ from .base import API_VERSION, GROUP, VERSION, JobRef, Model, Rule
 from .cluster import ClusterSpec, CommonSpec, Credential, Output, OverwritePolicy
 from .inputs import Adapter, Engine, EngineType, ModelRef, OpenAICompatible, PromptFormat, Prompts, Sampling
 from .metadata import ObjectMeta
-from .progress import Desired, Exit, ExitClass, ProgressReply, ProgressReport
+from .progress import Desired, ProgressReply, ProgressReport
 from .resolved import KINDS, Job, ResolvedJob
 from .rewards import (
     Aggregation,
@@ -23,12 +23,26 @@ from .rewards import (
 )
 from .rewrite import RewriteJob, RewriteResult, RewriteSpec, RewriteStatus
 from .rollout import Criterion, Isolation, RolloutJob, RolloutResult, RolloutSpec, RolloutStatus
-from .status import CommonStatus, Condition, ConditionStatus, ConditionType, Metric, OutputRef, Phase, Progress, number
+from .status import (
+    AttemptExit,
+    CommonStatus,
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    Exit,
+    ExitClass,
+    Metric,
+    OutputRef,
+    Phase,
+    Progress,
+    number,
+)
 from .training import FrontStrategy, MethodName, PairRule, Pairs, Regime
 
 __all__ = [
     "API_VERSION", "GROUP", "KINDS", "VERSION",
     "Adapter", "Aggregation", "AggregationMethod", "AlignmentJob", "AlignmentResult", "AlignmentSpec", "AlignmentStatus",
+    "AttemptExit",
     "ClassifierReward", "ClusterSpec", "CommonSpec", "CommonStatus", "Condition", "ConditionStatus", "ConditionType",
     "Credential", "Criterion", "Desired", "Engine", "EngineType", "Exit", "ExitClass", "FrontStrategy", "HttpReward",
     "Isolation", "Job", "JobRef", "JudgeReward", "MethodName", "Metric", "Model", "ModelRef", "ObjectMeta",

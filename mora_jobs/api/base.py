@@ -1,14 +1,14 @@
 """The base of every API type: camelCase on the wire, unknown fields refused, docstrings become `kubectl explain`."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 GROUP = "mora.dev"
 VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
+API_VERSION: Literal["mora.dev/v1alpha1"] = "mora.dev/v1alpha1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from .base import Model
-from .status import Checkpoint, Count, Message, Metric, OutputRef, Progress, Reason
+from .status import Checkpoint, Count, Exit, Metric, OutputRef, Progress
 
 MAX_BODY_BYTES = 65_536
 URL_VARIABLE = "KUBEFLOW_TRAINER_SERVER_URL"
@@ -22,24 +22,6 @@ class Desired(StrEnum):
     CONTINUE = "Continue"
     CHECKPOINT = "Checkpoint"
     STOP = "Stop"
-
-
-class ExitClass(StrEnum):
-    SUCCESS = "Success"
-    USER_ERROR = "UserError"
-    APP = "App"
-    INFRA = "Infra"
-
-
-class Exit(Model):
-    """How the driver ended; also written to exit.json beside the artifacts."""
-
-    class_: Annotated[ExitClass, Field(alias="class")]
-    """Success, UserError, App or Infra."""
-    reason: Reason
-    """PascalCase reason, e.g. Complete, NothingToRewrite, CallableNotFound, AcceleratorOutOfMemory."""
-    message: Message = ""
-    """One line for people, without secrets."""
 
 
 class TrainerMetric(Model):

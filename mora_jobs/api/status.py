@@ -207,6 +207,31 @@ class Links(Model):
     """The HTML report."""
 
 
+class ExitClass(StrEnum):
+    SUCCESS = "Success"
+    USER_ERROR = "UserError"
+    APP = "App"
+    INFRA = "Infra"
+
+
+class Exit(Model):
+    """How the driver ended; also written to exit.json beside the artifacts."""
+
+    class_: Annotated[ExitClass, Field(alias="class")]
+    """Success, UserError, App or Infra."""
+    reason: Reason
+    """PascalCase reason, e.g. Complete, NothingToRewrite, CallableNotFound, AcceleratorOutOfMemory."""
+    message: Message = ""
+    """One line for people, without secrets."""
+
+
+class AttemptExit(Exit):
+    """How an attempt's driver ended, as it said itself: why a job failed is decided from this."""
+
+    attempt: Count
+    """Index of the attempt."""
+
+
 class CommonStatus(Model):
     """Fields of every job's status."""
 
@@ -234,6 +259,8 @@ class CommonStatus(Model):
     """The newest checkpoint."""
     outputs: Annotated[list[OutputRef], Field(max_length=8, json_schema_extra={"x-list-key": "name"})] = []
     """Artifacts with digests."""
+    exit: AttemptExit | None = None
+    """How the driver ended."""
     gpus: Count | None = None
     """GPUs of the current attempt."""
     usage: Usage | None = None
