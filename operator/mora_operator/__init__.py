@@ -1,0 +1,1 @@
+"""The MORA operator: turns RolloutJob, RewriteJob and AlignmentJob objects into KubeRay RayJobs and reports back."""

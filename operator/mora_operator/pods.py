@@ -1,0 +1,207 @@
+"""Pod templates that pass Pod Security `restricted`: of the Ray head, the Ray workers and the submitter."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mora_jobs.api import Credential, Job
+from mora_jobs.api.cluster import CredentialForm, PodPatch, Resources
+from mora_jobs.api.progress import CA_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE
+
+from .resources import Object
+from .uris import VOLUMES
+
+CONFIG = "/etc/mora"
+JOB_FILE = f"{CONFIG}/job.json"
+CA_FILE = f"{CONFIG}/ca.crt"
+CODE = "/etc/mora-code"
+TOKEN = "/var/run/secrets/mora-progress"
+SECRETS = "/var/run/secrets/mora"
+USER = 1000
+TOKEN_SECONDS = 3600
+
+HARDENED_POD: Object = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    # Walking through a large volume to change its group takes minutes; it is done only where the root does not fit.
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+HARDENED_CONTAINER: Object = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+DEFAULT_HEAD = {"cpu": "500m", "memory": "2Gi"}
+DEFAULT_WORKER = {"cpu": "1", "memory": "4Gi"}
+SHM_SIZE = "1Gi"
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """Where the driver reports to, and the audience that its token is bound to."""
+
+    url: str
+    audience: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodSource:
+    """What the pods of one attempt have in common."""
+
+    job: Job
+    image: str
+    config_map: str
+    service_account: str
+    labels: Mapping[str, str]
+    claims: tuple[str, ...]
+    code: tuple[str, ...]
+    reporting: Reporting
+
+
+@dataclass(slots=True)
+class _Parts:
+    """Volumes, their mounts and environment variables, collected piece by piece."""
+
+    volumes: list[Object] = field(default_factory=list)
+    mounts: list[Object] = field(default_factory=list)
+    env: list[Object] = field(default_factory=list)
+
+    def mount(self, name: str, path: str, source: Object, read_only: bool = False) -> None:
+        self.volumes.append({"name": name, **source})
+        self.mounts.append({"name": name, "mountPath": path, **({"readOnly": True} if read_only else {})})
+
+
+def head(source: PodSource) -> Object:
+    """The Ray head. The driver runs here: it alone gets the token to report progress with."""
+    parts = _common(source, SHM_SIZE)
+    token = {"audience": source.reporting.audience, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
+    parts.mount("mora-progress", TOKEN, {"projected": {"sources": [{"serviceAccountToken": token}]}}, read_only=True)
+    parts.env += [
+        {"name": URL_VARIABLE, "value": source.reporting.url},
+        {"name": CA_VARIABLE, "value": CA_FILE},
+        {"name": TOKEN_VARIABLE, "value": f"{TOKEN}/token"},
+    ]
+    group = source.job.spec.cluster.head
+    return _template(source, "ray-head", parts, group.resources, DEFAULT_HEAD, group.pod)
+
+
+def worker(source: PodSource) -> Object:
+    """A Ray worker, where engines and trainers run."""
+    group = source.job.spec.cluster.workers
+    parts = _common(source, group.shm_size or SHM_SIZE)
+    return _template(source, "ray-worker", parts, group.resources, DEFAULT_WORKER, group.pod)
+
+
+def submitter(source: PodSource, cpu: str, memory: str) -> Object:
+    """The pod that hands the driver to the Ray cluster and follows its log. KubeRay's own has no securityContext."""
+    resources = Resources(requests={"cpu": cpu, "memory": memory}, limits={"memory": memory})
+    group = source.job.spec.cluster.head.pod
+    placement = PodPatch(
+        node_selector=group.node_selector,
+        tolerations=group.tolerations,
+        affinity=group.affinity,
+        priority_class_name=group.priority_class_name,
+        security_context=group.security_context,
+    )
+    template = _template(source, "ray-job-submitter", _Parts(), resources, {}, placement)
+    template["spec"]["restartPolicy"] = "Never"
+    return template
+
+
+def _common(source: PodSource, shm_size: str) -> _Parts:
+    """What head and workers share: the resolved job, code, volumes, credentials, scratch space and shared memory."""
+    parts = _Parts(env=[{"name": "RAY_USAGE_STATS_ENABLED", "value": "0"}, {"name": "PYTHONUNBUFFERED", "value": "1"}])
+    parts.mount("mora-job", CONFIG, {"configMap": {"name": source.config_map}}, read_only=True)
+    parts.mount("dshm", "/dev/shm", {"emptyDir": {"medium": "Memory", "sizeLimit": shm_size}})
+    parts.mount("scratch", "/tmp", {"emptyDir": {}})
+    for claim in source.claims:
+        parts.mount(f"claim-{_slug(claim)}", f"{VOLUMES}/{claim}", {"persistentVolumeClaim": {"claimName": claim}})
+    for name in source.code:
+        parts.mount(f"code-{_slug(name)}", f"{CODE}/{name}", {"configMap": {"name": name}}, read_only=True)
+    _add_credentials(parts, source.job.spec.credentials)
+    return parts
+
+
+def _add_credentials(parts: _Parts, credentials: Iterable[Credential]) -> None:
+    """Secrets by reference: the operator never reads one, the kubelet hands it to the pod."""
+    together: list[Object] = []
+    for credential in credentials:
+        name, secret = credential.name, credential.secret_ref
+        if credential.as_ is CredentialForm.ENV:
+            selector = {"secretKeyRef": {"name": secret.name, "key": secret.key}}
+            parts.env.append({"name": name.upper().replace("-", "_"), "valueFrom": selector})
+        elif credential.mount_path is None:
+            together.append({"secret": {"name": secret.name, "items": [{"key": secret.key, "path": name}]}})
+        else:
+            # subPath: a file put into a folder that exists must not hide its neighbours.
+            source = {"secretName": secret.name, "items": [{"key": secret.key, "path": name}], "defaultMode": 0o440}
+            parts.volumes.append({"name": f"credential-{_slug(name)}", "secret": source})
+            parts.mounts.append(
+                {
+                    "name": f"credential-{_slug(name)}",
+                    "mountPath": credential.mount_path,
+                    "subPath": name,
+                    "readOnly": True,
+                }
+            )
+    if together:
+        parts.mount("mora-credentials", SECRETS, {"projected": {"sources": together, "defaultMode": 0o440}}, True)
+
+
+def _template(
+    source: PodSource, container: str, parts: _Parts, resources: Resources, default: Mapping[str, str], patch: PodPatch
+) -> Object:
+    cluster = source.job.spec.cluster
+    requests, limits = dict(resources.requests), dict(resources.limits)
+    if not requests and not limits:
+        requests, limits = dict(default), {"memory": default["memory"]} if default else {}
+    spec: Object = {
+        "serviceAccountName": source.service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": HARDENED_POD | (patch.security_context or {}) | {"runAsNonRoot": True},
+        "containers": [
+            {
+                "name": container,
+                "image": source.image,
+                "imagePullPolicy": cluster.image_pull_policy.value,
+                "securityContext": HARDENED_CONTAINER,
+                "resources": {"requests": requests, "limits": limits},
+                "env": parts.env + [variable.to_dict() for variable in patch.env],
+                "envFrom": list(patch.env_from),
+                "volumeMounts": parts.mounts + list(patch.volume_mounts),
+            }
+        ],
+        "volumes": parts.volumes + list(patch.volumes),
+        "imagePullSecrets": [reference.to_dict() for reference in cluster.image_pull_secrets],
+        "nodeSelector": dict(patch.node_selector),
+        "tolerations": list(patch.tolerations),
+        "affinity": patch.affinity,
+        "topologySpreadConstraints": list(patch.topology_spread_constraints),
+        "priorityClassName": patch.priority_class_name,
+        "runtimeClassName": patch.runtime_class_name,
+        "schedulerName": patch.scheduler_name,
+        "resourceClaims": list(patch.resource_claims),
+        "terminationGracePeriodSeconds": patch.termination_grace_period_seconds,
+    }
+    # Ours come last: a label of the job's own must not take a pod out of its network policy.
+    metadata = {"labels": dict(patch.labels) | dict(source.labels), "annotations": dict(patch.annotations)}
+    return {"metadata": _without_empty(metadata), "spec": _without_empty(spec)}
+
+
+def _without_empty(value: Any) -> Any:
+    """Members without content left out; emptyDir: {} is content, hence only the template's own levels are looked at."""
+    kept = {key: item for key, item in value.items() if item not in (None, [], {}, "")}
+    for container in kept.get("containers", []):
+        for key in [key for key, item in container.items() if item in ([], {})]:
+            del container[key]
+    return kept
+
+
+def _slug(name: str) -> str:
+    """A volume name of at most 63 characters for an object name of up to 253, which may hold dots."""
+    return name.replace(".", "-")[:40].rstrip("-")

@@ -1,0 +1,123 @@
+"""What the watches have shown, trimmed: the only memory of the operator, and no more than a cache.
+
+Watch events and the answers to our own writes both go in; the newer version of an object wins, so that an event which
+was on its way while we wrote does not bring an old state back.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from . import rayjobs
+from .rayjobs import RayJob
+from .references import References, direct, follow
+from .resources import JobKey, Object
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+class Store:
+    """Our jobs by key, RayJobs by their owners' keys, and who refers to whom."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[JobKey, Object] = {}
+        self._rayjobs: dict[JobKey, dict[str, RayJob]] = {}
+        self._referrers: dict[JobKey, set[JobKey]] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def job(self, key: JobKey) -> Object | None:
+        return self._jobs.get(key)
+
+    def jobs(self) -> Iterator[tuple[JobKey, Object]]:
+        return iter(self._jobs.items())
+
+    def put_job(self, raw: Object, kind: str) -> set[JobKey]:
+        """Keep a job as it is now. Returns the keys that may have something to do: its own and those that wait for it."""
+        job = trimmed(raw, kind)
+        key = job_key(job)
+        before = self._jobs.get(key)
+        if before is not None and _is_older(job, before):
+            return set()
+        self._jobs[key] = job
+        for other in direct(key, job):
+            self._referrers.setdefault(other, set()).add(key)
+        return {key} | self._referrers.get(key, set())
+
+    def drop_job(self, raw: Object, kind: str) -> set[JobKey]:
+        """Forget a job that was deleted, unless one of the same name has taken its place."""
+        job = trimmed(raw, kind)
+        key = job_key(job)
+        before = self._jobs.get(key)
+        if before is None or before["metadata"]["uid"] != job["metadata"]["uid"]:
+            return set()
+        del self._jobs[key]
+        for other in direct(key, before):
+            self._referrers.get(other, set()).discard(key)
+        return {key} | self._referrers.get(key, set())
+
+    def put_rayjob(self, raw: Object) -> JobKey | None:
+        """Keep a RayJob as it is now. Returns its owner's key; None where the RayJob is not one of ours."""
+        rayjob = rayjobs.read(raw)
+        if rayjob is None:
+            return None
+        key = owner(rayjob)
+        siblings = self._rayjobs.setdefault(key, {})
+        before = siblings.get(rayjob.name)
+        newer = (
+            before is None
+            or before.uid != rayjob.uid
+            or not _precedes(rayjob.resource_version, before.resource_version)
+        )
+        if newer:
+            siblings[rayjob.name] = rayjob
+        return key
+
+    def drop_rayjob(self, raw: Object) -> JobKey | None:
+        rayjob = rayjobs.read(raw)
+        if rayjob is None:
+            return None
+        key = owner(rayjob)
+        self.forget_rayjob(key, rayjob.name, rayjob.uid)
+        return key
+
+    def forget_rayjob(self, key: JobKey, name: str, uid: str) -> None:
+        """The RayJob with this uid is gone."""
+        siblings = self._rayjobs.get(key, {})
+        if name in siblings and siblings[name].uid == uid:
+            del siblings[name]
+        if not siblings:
+            self._rayjobs.pop(key, None)
+
+    def rayjobs(self, key: JobKey, uid: str) -> tuple[RayJob, ...]:
+        """RayJobs of this very job; those of a deleted one of the same name have another owner uid."""
+        return tuple(rayjob for rayjob in self._rayjobs.get(key, {}).values() if rayjob.owner_uid == uid)
+
+    def references(self, key: JobKey) -> References:
+        return follow(key, self._jobs)
+
+
+def job_key(job: Object) -> JobKey:
+    return JobKey(job["kind"], job["metadata"]["namespace"], job["metadata"]["name"])
+
+
+def owner(rayjob: RayJob) -> JobKey:
+    return JobKey(rayjob.owner_kind, rayjob.namespace, rayjob.owner_name)
+
+
+def trimmed(raw: Object, kind: str) -> Object:
+    """The object without what nobody here reads: with managedFields it would be twice as large."""
+    metadata: dict[str, Any] = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
+    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key != LAST_APPLIED}
+    metadata["annotations"] = annotations
+    return {**raw, "kind": kind, "metadata": metadata}
+
+
+def _is_older(job: Object, before: Object) -> bool:
+    one, other = job["metadata"], before["metadata"]
+    return one["uid"] == other["uid"] and _precedes(one["resourceVersion"], other["resourceVersion"])
+
+
+def _precedes(version: str, other: str) -> bool:
+    """Versions of one object are comparable numbers (KEP-5504); what is not a number counts as news."""
+    return version.isdigit() and other.isdigit() and int(version) < int(other)
