@@ -1,9 +1,10 @@
 """RolloutJob: scaled rollouts, reward scoring, isolation of single-reward prompts."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from .base import API_VERSION, Model, Probability, Rule
 from .cluster import CommonSpec, Output
@@ -129,12 +130,24 @@ class IsolationStatus(Model):
 
     single_reward: Annotated[dict[str, Count], Field(max_length=16)] = {}
     """Single-reward prompts by their only active dimension."""
+    single_reward_total: Count = 0
+    """Single-reward prompts over all dimensions; the sum when absent."""
     multi_reward: Count = 0
     """At least two dimensions, earned together."""
     dead: Count = 0
     """No active dimension."""
     mixed: Count = 0
     """Everything else."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sum_single_reward(cls, value: Any) -> Any:
+        """A printer column cannot add a map's values up, so the sum is a member of its own."""
+        if not isinstance(value, Mapping) or "singleRewardTotal" in value or "single_reward_total" in value:
+            return value
+        counts = value.get("singleReward", value.get("single_reward", {}))
+        total = sum(counts.values()) if isinstance(counts, Mapping) else 0
+        return {**value, "singleRewardTotal": total}
 
 
 class CurvePoint(Model):

@@ -141,7 +141,9 @@ class NamedWeights(Model):
 
     name: Name
     """Name of the point."""
-    weights: Annotated[dict[Dimension, Probability], Field(min_length=1, max_length=8)]
+    weights: Annotated[
+        dict[Annotated[str, StringConstraints(max_length=63)], Probability], Field(min_length=1, max_length=8)
+    ]
     """Weight of each objective, summing to 1."""
 
 
