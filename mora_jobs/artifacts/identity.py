@@ -22,6 +22,7 @@ SECRET = re.compile(
 )
 
 Policy = Literal["Resume", "Fail", "Overwrite"]
+_claimed: set[str] = set()  # roots that this process may write to
 
 
 def claim(store: Store, identity: Mapping[str, Any], policy: Policy, run: str | None = None) -> None:
@@ -36,6 +37,16 @@ def claim(store: Store, identity: Mapping[str, Any], policy: Policy, run: str | 
     mine = canonical({"identity": ours, "run": run})
     if not store.exists(JOB) and store.list():
         raise UserError(store.uri, "is not empty and holds no job.json", "choose an empty output.uri")
+    _take(store, ours, mine, policy, run)
+    _claimed.add(store.uri)
+
+
+def is_claimed(store: Store) -> bool:
+    """Whether this process claimed the store: nothing else (an exit record, a log) may be put beside another's artifacts."""
+    return store.uri in _claimed
+
+
+def _take(store: Store, ours: dict[str, Any], mine: bytes, policy: Policy, run: str | None) -> None:
     if store.create(JOB, mine):
         return
     there = read_json(store, JOB)
