@@ -6,6 +6,7 @@ Imports nothing but pydantic and the standard library: the operator and the comm
 from .align import AlignmentJob, AlignmentResult, AlignmentSpec, AlignmentStatus
 from .base import API_VERSION, GROUP, VERSION, JobRef, Model, Rule
 from .cluster import ClusterSpec, CommonSpec, Credential, Output, OverwritePolicy
+from .identity import identity
 from .inputs import Adapter, Engine, EngineType, ModelRef, OpenAICompatible, PromptFormat, Prompts, Sampling
 from .metadata import ObjectMeta
 from .progress import Desired, ProgressReply, ProgressReport
@@ -49,5 +50,5 @@ __all__ = [
     "OpenAICompatible", "Output", "OutputRef", "OverwritePolicy", "PairRule", "Pairs", "Phase", "Progress",
     "ProgressReply", "ProgressReport", "PromptFormat", "Prompts", "PythonReward", "Regime", "ResolvedJob", "Reward",
     "RewriteJob", "RewriteResult", "RewriteSpec", "RewriteStatus", "RolloutJob", "RolloutResult", "RolloutSpec",
-    "RolloutStatus", "Rule", "Sampling", "Scale", "Template", "number",
+    "RolloutStatus", "Rule", "Sampling", "Scale", "Template", "identity", "number",
 ]  # fmt: skip
