@@ -106,11 +106,9 @@ def plan(job: Job, observed: Observed, settings: Settings, now: datetime) -> Pla
     raise AssertionError("the last check always decides")
 
 
-def refused(
-    job: Job, observed: Observed, settings: Settings, now: datetime, reason: str, message: str
-) -> dict[str, Any]:
-    """The status of a job whose objects the API server refused to create."""
-    return status_of(View(job, observed, settings, now), Verdict(Phase.STALLED, reason, message, stalled=True))
+def stalled(observed: Observed, now: datetime, reason: str, message: str) -> dict[str, Any]:
+    """The status of a job that cannot be acted upon: its spec cannot be read, or its objects are refused."""
+    return basics(observed, Verdict(Phase.STALLED, reason, message, stalled=True), now)
 
 
 # ---------------------------------------------------------------- checks, in order
@@ -227,11 +225,7 @@ def status_of(view: View, verdict: Verdict) -> dict[str, Any]:
     attempt = verdict.start or view.current
     rayjob = view.rayjob if verdict.start is None else None
     finished = verdict.phase in (Phase.COMPLETE, Phase.FAILED)
-    written: dict[str, Any] = {
-        "observedGeneration": view.observed.generation,
-        "phase": verdict.phase.value,
-        "conditions": merge(status.get("conditions", []), findings(view, verdict), view.observed.generation, view.now),
-    }
+    written = basics(view.observed, verdict, view.now)
     if attempt:
         written["attempts"] = dict(view.attempts) | {"current": attempt} | dict(verdict.counters)
         written["currentAttempt"] = _attempt(view, attempt, rayjob)
@@ -249,7 +243,17 @@ def status_of(view: View, verdict: Verdict) -> dict[str, Any]:
     return written
 
 
-def findings(view: View, verdict: Verdict) -> list[Finding]:
+def basics(observed: Observed, verdict: Verdict, now: datetime) -> dict[str, Any]:
+    """What every status has: the generation that was looked at, the phase, and the conditions."""
+    present = observed.status.get("conditions", [])
+    return {
+        "observedGeneration": observed.generation,
+        "phase": verdict.phase.value,
+        "conditions": merge(present, findings(observed, verdict), observed.generation, now),
+    }
+
+
+def findings(observed: Observed, verdict: Verdict) -> list[Finding]:
     """All conditions, each with a definite status, so that a missing one never has to be guessed about."""
     reason, message, phase = verdict.reason, clip(verdict.message), verdict.phase
 
@@ -258,7 +262,7 @@ def findings(view: View, verdict: Verdict) -> list[Finding]:
 
     stands = [
         verdict.inputs
-        or yes(ConditionType.INPUTS_READY, "InputsReady" if view.observed.references.direct else "NoReferences"),
+        or yes(ConditionType.INPUTS_READY, "InputsReady" if observed.references.direct else "NoReferences"),
         condition(ConditionType.RECONCILING, verdict.reconciling),
         condition(ConditionType.STALLED, verdict.stalled),
         verdict.cluster or no(ConditionType.CLUSTER_READY, reason),

@@ -38,7 +38,7 @@ class Settings(BaseModel):
     """CPU request of the pod that submits a driver to its Ray cluster."""
     submitter_memory: str = "256Mi"
     """Memory request and limit of that pod."""
-    kuberay_labels: Labels = {"app.kubernetes.io/name": "kuberay"}
+    kuberay_labels: Labels = {"app.kubernetes.io/component": "kuberay-operator"}
     """Labels of KubeRay's pods, which may reach the dashboard of a job's Ray cluster."""
     operator_labels: Labels = {"app.kubernetes.io/name": "mora-operator"}
     """Labels of this operator's pods, which jobs may reach to report progress."""

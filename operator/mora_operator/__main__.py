@@ -1,0 +1,14 @@
+"""`python -m mora_operator`: run the operator (see --help)."""
+
+import sys
+
+from . import logs
+from .settings import parse
+
+if __name__ == "__main__":
+    settings = parse(sys.argv[1:])
+    logs.configure(settings.log_level)
+    # After the flags were read: --help and a bad flag must not wait for kopf and the Kubernetes client.
+    from .main import run
+
+    run(settings)
