@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from .redact import one_line
-from .status import Condition, ConditionStatus, ConditionType
+from .status import Condition, ConditionStatus, ConditionType, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,33 @@ def yes(kind: ConditionType, reason: str, message: str = "") -> Finding:
 
 def no(kind: ConditionType, reason: str, message: str = "") -> Finding:
     return Finding(kind, ConditionStatus.FALSE, reason, message)
+
+
+def of_job(
+    phase: Phase,
+    reason: str,
+    message: str = "",
+    *,
+    reconciling: bool = False,
+    stalled: bool = False,
+    inputs: Finding,
+    cluster: Finding | None = None,
+) -> list[Finding]:
+    """All conditions of a job, each with a definite status, so that a missing one never has to be guessed about."""
+
+    def condition(kind: ConditionType, holds: bool) -> Finding:
+        return yes(kind, reason, message) if holds else no(kind, reason, message)
+
+    stands = [
+        inputs,
+        condition(ConditionType.RECONCILING, reconciling),
+        condition(ConditionType.STALLED, stalled),
+        cluster or no(ConditionType.CLUSTER_READY, reason),
+        condition(ConditionType.SUSPENDED, phase is Phase.SUSPENDED),
+        condition(ConditionType.COMPLETE, phase is Phase.COMPLETE),
+        condition(ConditionType.FAILED, phase is Phase.FAILED),
+    ]
+    return [*stands, ready(stands)]
 
 
 def ready(findings: Iterable[Finding]) -> Finding:

@@ -12,7 +12,7 @@ from typing import Any
 from mora_jobs.api import AttemptExit, ConditionType, Job, Phase
 
 from .blockers import blockers
-from .conditions import Finding, clip, is_true, merge, no, ready, yes
+from .conditions import Finding, clip, is_true, merge, no, of_job, yes
 from .rayjobs import Failure, FailureClass, RayJob, Stage, failure
 from .references import References
 from .render import gpu_count
@@ -255,22 +255,16 @@ def basics(observed: Observed, verdict: Verdict, now: datetime) -> dict[str, Any
 
 def findings(observed: Observed, verdict: Verdict) -> list[Finding]:
     """All conditions, each with a definite status, so that a missing one never has to be guessed about."""
-    reason, message, phase = verdict.reason, clip(verdict.message), verdict.phase
-
-    def condition(kind: ConditionType, holds: bool) -> Finding:
-        return yes(kind, reason, message) if holds else no(kind, reason, message)
-
-    stands = [
-        verdict.inputs
-        or yes(ConditionType.INPUTS_READY, "InputsReady" if observed.references.direct else "NoReferences"),
-        condition(ConditionType.RECONCILING, verdict.reconciling),
-        condition(ConditionType.STALLED, verdict.stalled),
-        verdict.cluster or no(ConditionType.CLUSTER_READY, reason),
-        condition(ConditionType.SUSPENDED, phase is Phase.SUSPENDED),
-        condition(ConditionType.COMPLETE, phase is Phase.COMPLETE),
-        condition(ConditionType.FAILED, phase is Phase.FAILED),
-    ]
-    return [*stands, ready(stands)]
+    reason = "InputsReady" if observed.references.direct else "NoReferences"
+    return of_job(
+        verdict.phase,
+        verdict.reason,
+        verdict.message,
+        reconciling=verdict.reconciling,
+        stalled=verdict.stalled,
+        inputs=verdict.inputs or yes(ConditionType.INPUTS_READY, reason),
+        cluster=verdict.cluster,
+    )
 
 
 def seen_again(view: View) -> dict[str, Any] | None:

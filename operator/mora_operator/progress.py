@@ -9,20 +9,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from aiohttp import web
 from pydantic import ValidationError
 
-from mora_jobs.api import (
-    AlignmentResult,
-    Model,
-    ProgressReply,
-    ProgressReport,
-    RewriteResult,
-    RolloutResult,
-)
+from mora_jobs.api import ProgressReply, ProgressReport, reports
 from mora_jobs.api.progress import MAX_BODY_BYTES
+from mora_jobs.api.reports import RESULTS
 
 from .authentication import Authenticator, Unauthenticated
 from .kube import Conflict, Invalid, Kube, KubeError, NotFound
@@ -36,11 +29,6 @@ from .workqueue import ShutDown, WorkQueue
 
 log = logging.getLogger(__name__)
 FIELD_MANAGER = "mora-progress"
-RESULTS: dict[str, type[Model]] = {
-    "RolloutJob": RolloutResult,
-    "RewriteJob": RewriteResult,
-    "AlignmentJob": AlignmentResult,
-}
 REPORTED = ("progress", "metrics", "checkpoint", "outputs", "exit")
 PLURALS = {resource.plural: kind for kind, resource in JOBS.items()}
 
@@ -203,36 +191,9 @@ class ProgressEndpoint:
 
 
 def reported(report: ProgressReport, kind: str, attempt: int, now: datetime) -> Object:
-    """The members of status that a report sets. Raises ValidationError for a result that is not this kind's."""
-    fields: dict[str, Any] = {}
-    if report.result is not None:
-        fields |= RESULTS[kind].model_validate(report.result).to_dict()
-    if report.trainer_status is not None:
-        trainer = report.trainer_status.to_dict()
-        metrics = trainer.pop("metrics", None)
-        if metrics:
-            fields["metrics"] = by_name(metrics)[:64]
-        fields["progress"] = {"unit": "Steps", **trainer}
-    if report.progress is not None:
-        fields["progress"] = report.progress.to_dict()
-    if "progress" in fields:
-        # The time of arrival: clocks in pods are not to be trusted for ordering.
-        fields["progress"]["lastUpdatedTime"] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    if report.metrics:
-        fields["metrics"] = by_name([metric.to_dict() for metric in report.metrics])
-    if report.checkpoint is not None:
-        fields["checkpoint"] = report.checkpoint.to_dict()
-    if report.outputs:
-        fields["outputs"] = by_name([output.to_dict() for output in report.outputs])
-    if report.exit is not None:
-        fields["exit"] = {**report.exit.to_dict(), "attempt": attempt}
-    outside: Object = globalise(fields)
+    """The members of status that a report sets, with URIs as they are outside of pods."""
+    outside: Object = globalise(reports.reported(report, kind, attempt, now))
     return outside
-
-
-def by_name(items: list[Object]) -> list[Object]:
-    """The items with each name once, the last one's: server-side apply refuses a list whose key is not unique."""
-    return list({item["name"]: item for item in items}.values())
 
 
 def standing(status: Object, kind: str, attempt: int) -> Object:
