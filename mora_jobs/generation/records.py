@@ -26,7 +26,7 @@ def read_records(uri: str, format: PromptFormat, split: str | None = None) -> It
         yield from _parquet(store, name, split)
         return
     try:
-        file = store.open(name)
+        file = store.local(name).open("rb")
     except FileNotFoundError:
         raise UserError(uri, "no such file") from None
     with file:
@@ -79,12 +79,11 @@ def _parquet(store: Store, name: str, split: str | None) -> Iterator[Record]:
     for each in names:
         place = f"{store.uri}/{each}"
         try:
-            with store.open(each) as file:
-                number = 0
-                for batch in pq.ParquetFile(file).iter_batches(batch_size=1024):
-                    for row in batch.to_pylist():
-                        number += 1
-                        yield f"{place} row {number}", row
+            number = 0
+            for batch in pq.ParquetFile(store.local(each)).iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{place} row {number}", row
         except FileNotFoundError:
             raise UserError(place, "no such file") from None
         except pa.ArrowInvalid as error:
