@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
 from pydantic.alias_generators import to_camel
+from pydantic_core import core_schema
 
 GROUP = "mora.dev"
 VERSION = "v1alpha1"
@@ -56,10 +57,40 @@ def exactly_one_of(*members: str) -> Rule:
     return Rule(f"[{present}].filter(given, given).size() == 1", f"exactly one of {names} must be given")
 
 
+class Checked:
+    """Annotation of a dict: checked by a model and described by its schema, but kept as the dict that a pod template wants."""
+
+    def __init__(self, model: type[Model]) -> None:
+        self.model = model
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(
+            self.model.to_dict,
+            handler.generate_schema(self.model),
+            serialization=core_schema.plain_serializer_function_ser_schema(dict),
+        )
+
+
 # A DNS-1123 label: names of things inside a manifest (rewards, adapters, volumes, ...).
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
 # The name of a reward, an objective or a dimension: may be a column name, hence also underscores and capitals.
 Dimension = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", min_length=1, max_length=63)]
+# metadata.name of an object of Kubernetes (DNS-1123 subdomain).
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+# A key of a Secret or ConfigMap.
+SecretKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+# prefix/name as in labels and annotations.
+LabelKey = Annotated[
+    str,
+    StringConstraints(pattern=r"^([a-z0-9][-a-z0-9.]*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=317),
+]
+LabelMap = Annotated[
+    dict[
+        LabelKey,
+        Annotated[str, StringConstraints(pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", max_length=63)],
+    ],
+    Field(max_length=64),
+]
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 LongText = Annotated[str, StringConstraints(max_length=8192)]
 # Where a job reads from: a model or data.
@@ -91,14 +122,14 @@ class JobRef(Model):
 class KeyRef(Model):
     """One key of a Secret or a ConfigMap in the same namespace."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    name: ObjectName
     """Name of the Secret or ConfigMap."""
-    key: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    key: SecretKey
     """Key inside it."""
 
 
 class NameRef(Model):
     """An object in the same namespace, by name."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    name: ObjectName
     """metadata.name of the object."""

@@ -5,7 +5,22 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from .base import KeyRef, Model, Name, NameRef, OutputURI, Rule, Seconds, ShortText
+from .base import Checked, KeyRef, LabelKey, LabelMap, Model, Name, NameRef, ObjectName, OutputURI, Rule, Seconds
+from .pods import (
+    Affinity,
+    EnvFrom,
+    EnvVar,
+    LabelSelector,
+    PodSecurity,
+    Quantities,
+    ResourceClaim,
+    Toleration,
+    TopologySpread,
+    VolumeMount,
+)
+from .volumes import Volume
+
+PodPart = dict[str, Any]
 
 
 class FailureAction(StrEnum):
@@ -53,19 +68,6 @@ class OverwritePolicy(StrEnum):
 
 
 Reason = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=64)]
-# Kubernetes objects that are handed through as they are; admission checks them when the pods are made.
-Open = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
-Texts = Annotated[
-    dict[Annotated[str, StringConstraints(max_length=317)], Annotated[str, StringConstraints(max_length=1024)]],
-    Field(max_length=64),
-]
-Quantities = Annotated[
-    dict[
-        Annotated[str, StringConstraints(max_length=253)],
-        Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32)],
-    ],
-    Field(max_length=16),
-]
 
 
 class FailureRule(Model):
@@ -101,49 +103,44 @@ class Credential(Model):
     """Where the file appears; /var/run/secrets/mora/<name> when absent."""
 
 
-class EnvVar(Model):
-    """An environment variable of a pod. Values that look like secrets belong into credentials."""
-
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
-    """Name of the variable."""
-    value: Annotated[str, StringConstraints(max_length=4096)] | None = None
-    """Value as text."""
-    value_from: Open | None = None
-    """Source of the value, as in a pod (secretKeyRef, configMapKeyRef, fieldRef)."""
-
-
 class PodPatch(Model):
     """What a user may change in generated pods; everything else stays as Pod Security `restricted` wants it."""
 
-    labels: Texts = {}
+    labels: LabelMap = {}
     """Labels added to the pods."""
-    annotations: Texts = {}
+    annotations: Annotated[
+        dict[LabelKey, Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=64)
+    ] = {}
     """Annotations added to the pods."""
-    node_selector: Texts = {}
+    node_selector: LabelMap = {}
     """Labels that the node must have."""
-    tolerations: Annotated[list[Open], Field(max_length=16)] = []
+    tolerations: Annotated[list[Annotated[PodPart, Checked(Toleration)]], Field(max_length=16)] = []
     """Taints that the pods tolerate."""
-    affinity: Open | None = None
+    affinity: Annotated[PodPart, Checked(Affinity)] | None = None
     """Affinity as in a pod."""
-    topology_spread_constraints: Annotated[list[Open], Field(max_length=8)] = []
+    topology_spread_constraints: Annotated[list[Annotated[PodPart, Checked(TopologySpread)]], Field(max_length=8)] = []
     """Topology spread constraints as in a pod."""
-    priority_class_name: ShortText | None = None
+    priority_class_name: ObjectName | None = None
     """Priority class."""
-    runtime_class_name: ShortText | None = None
+    runtime_class_name: ObjectName | None = None
     """Runtime class, e.g. nvidia."""
-    scheduler_name: ShortText | None = None
+    scheduler_name: ObjectName | None = None
     """Scheduler."""
-    security_context: Open | None = None
+    security_context: Annotated[PodPart, Checked(PodSecurity)] | None = None
     """Pod security context merged over the hardened default (runAsUser, fsGroup, ...)."""
     env: Annotated[list[EnvVar], Field(max_length=64, json_schema_extra={"x-list-key": "name"})] = []
     """Environment variables of the Ray container."""
-    env_from: Annotated[list[Open], Field(max_length=8)] = []
+    env_from: Annotated[list[Annotated[PodPart, Checked(EnvFrom)]], Field(max_length=8)] = []
     """Environment from ConfigMaps or Secrets."""
-    volumes: Annotated[list[Open], Field(max_length=16)] = []
-    """Volumes as in a pod; hostPath is refused."""
-    volume_mounts: Annotated[list[Open], Field(max_length=16)] = []
+    volumes: Annotated[
+        list[Annotated[PodPart, Checked(Volume)]], Field(max_length=16, json_schema_extra={"x-list-key": "name"})
+    ] = []
+    """Volumes of the kinds that Pod Security `restricted` allows."""
+    volume_mounts: Annotated[list[Annotated[PodPart, Checked(VolumeMount)]], Field(max_length=16)] = []
     """Mounts of the Ray container."""
-    resource_claims: Annotated[list[Open], Field(max_length=8)] = []
+    resource_claims: Annotated[
+        list[Annotated[PodPart, Checked(ResourceClaim)]], Field(max_length=8, json_schema_extra={"x-list-key": "name"})
+    ] = []
     """Dynamic resource claims."""
     termination_grace_period_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
     """Time between SIGTERM and SIGKILL."""
@@ -186,12 +183,13 @@ class Egress(Model):
             "has(self.cidr) != (has(self.namespaceSelector) || has(self.podSelector))",
             "give cidr, or namespaceSelector and podSelector",
         ),
+        Rule("!has(self.cidr) || isCIDR(self.cidr)", "cidr must be an address range, e.g. 10.0.0.0/8", "cidr"),
     )
-    cidr: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$", max_length=64)] | None = None
+    cidr: Annotated[str, StringConstraints(max_length=64)] | None = None
     """Address range, e.g. 10.0.0.0/8."""
-    namespace_selector: Open | None = None
+    namespace_selector: Annotated[PodPart, Checked(LabelSelector)] | None = None
     """Label selector of namespaces."""
-    pod_selector: Open | None = None
+    pod_selector: Annotated[PodPart, Checked(LabelSelector)] | None = None
     """Label selector of pods."""
     port: Annotated[int, Field(ge=1, le=65535)]
     """TCP port."""
@@ -224,7 +222,7 @@ class ClusterSpec(Model):
     """When the image is pulled."""
     image_pull_secrets: Annotated[list[NameRef], Field(max_length=8)] = []
     """Secrets for the image registry."""
-    service_account_name: ShortText | None = None
+    service_account_name: ObjectName | None = None
     """ServiceAccount of the pods; when absent the operator makes one without any rights."""
     submission_mode: SubmissionMode = SubmissionMode.K8S_JOB
     """How KubeRay submits the driver."""

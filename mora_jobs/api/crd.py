@@ -107,11 +107,21 @@ def _column(name: str, type_: str, path: str, description: str) -> dict[str, Any
 
 
 class _Dumper(yaml.SafeDumper):
+    """One line for each leaf: indentation would otherwise be half of the file."""
+
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        leaf = not any(isinstance(value, dict) or _holds_dict(value) for value in mapping.values())
+        return super().represent_mapping(tag, mapping, flow_style=leaf)
+
+
+def _holds_dict(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
 def crd_yaml(kind: str) -> str:
     """The manifest as it stands in crds/."""
-    text = yaml.dump(crd(kind), Dumper=_Dumper, sort_keys=False, width=119, allow_unicode=True)
+    text = yaml.dump(crd(kind), Dumper=_Dumper, sort_keys=False, width=100_000, allow_unicode=True)
     return f"# Made by `make generate` from mora_jobs.api; do not edit.\n{text}"

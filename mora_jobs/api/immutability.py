@@ -34,19 +34,8 @@ def frozen_members(node: Schema, prefix: str = "") -> Iterator[tuple[str, bool]]
 
 def frozen_member(path: str, always: bool) -> Rule:
     """The rule for one member of the spec."""
-    new, old = (f"{root}.{'.'.join(map(escape, path.split('.')))}" for root in ("self", "oldSelf"))
+    new, old = (f"{root}.{path}" for root in ("self", "oldSelf"))
     same = f"{new} == {old}"
     if not always:
         same = f"has({new}) == has({old}) && (!has({new}) || {same})"
     return Rule(same, f"spec.{path} is immutable; make a new object (mora rerun)", path, "FieldValueForbidden")
-
-
-# https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules
-_RESERVED = frozenset(
-    "true false null in as break const continue else for function if import let loop package namespace return var void while".split()
-)
-
-
-def escape(name: str) -> str:
-    """A property name as CEL identifier."""
-    return f"__{name}__" if name in _RESERVED else name

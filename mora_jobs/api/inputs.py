@@ -58,7 +58,7 @@ class ModelRef(Model):
     """Commit, tag or branch of a hub repository. Pin a commit: `main` moves."""
     trust_remote_code: TrustRemoteCode = TrustRemoteCode.DENY
     """Allow runs Python code that the model's repository brings. Deny refuses such models."""
-    adapters: Annotated[list[Adapter], Field(max_length=8)] = []
+    adapters: Annotated[list[Adapter], Field(max_length=8, json_schema_extra={"x-list-key": "name"})] = []
     """LoRA adapters applied in this order."""
     chat_template: Annotated[str, StringConstraints(max_length=16384)] | None = None
     """A Jinja chat template that replaces the tokenizer's own."""

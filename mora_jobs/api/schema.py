@@ -61,7 +61,7 @@ def _convert(node: Schema, definitions: dict[str, Schema], parents: tuple[str, .
         return _convert({**definitions[name], **siblings}, definitions, (*parents, name))
     out = {key: value for key, value in node.items() if key not in ("title", "x-list-key", "propertyNames")}
     if node.get("x-kubernetes-preserve-unknown-fields") or node.get("x-kubernetes-int-or-string"):
-        return _ordered({k: v for k, v in out.items() if k not in ("additionalProperties", "items", "properties")})
+        return _ordered({key: value for key, value in out.items() if key != "default"})
     if "const" in out:
         out["enum"] = [out.pop("const")]
     for union in ("anyOf", "oneOf", "allOf", "prefixItems"):
@@ -103,14 +103,37 @@ def _convert_object(out: Schema, node: Schema, definitions: dict[str, Schema], p
             name: _convert(child, definitions, parents) for name, child in sorted(node["properties"].items())
         }
         out.pop("additionalProperties", None)  # unknown fields: pruned, or refused by strict field validation
-    elif isinstance(node.get("additionalProperties"), dict):
-        out["additionalProperties"] = _convert(node["additionalProperties"], definitions, parents)
-        longest = node.get("propertyNames", {}).get("maxLength")
-        if longest is not None:
-            rule = Rule(f"self.all(key, key.size() <= {longest})", f"a key may have at most {longest} characters")
+    elif (values := _map_values(node)) is not None:
+        out["additionalProperties"] = _convert(values, definitions, parents)
+        out.pop("patternProperties", None)
+        rule = _key_rule(node)
+        if rule is not None:
             out["x-kubernetes-validations"] = [as_validation(rule)]
     else:
-        raise ValueError(f"neither members nor a value type (a map's key may have no pattern): {node}")
+        raise ValueError(f"neither members nor a value type: {node}")
+
+
+def _map_values(node: Schema) -> Schema | None:
+    """The schema of a map's values; pydantic writes it in another place when the keys have a pattern."""
+    if isinstance(node.get("additionalProperties"), dict):
+        return dict(node["additionalProperties"])
+    patterns = list(node.get("patternProperties", {}).values())
+    return patterns[0] if len(patterns) == 1 else None
+
+
+def _key_rule(node: Schema) -> Rule | None:
+    """Kubernetes has no schema for a map's keys; CEL can check them."""
+    conditions, wishes = [], []
+    if "maxLength" in node.get("propertyNames", {}):
+        longest = node["propertyNames"]["maxLength"]
+        conditions.append(f"key.size() <= {longest}")
+        wishes.append(f"at most {longest} characters")
+    for pattern in node.get("patternProperties", {}):
+        conditions.append(f"key.matches(r'{pattern}')")
+        wishes.append(f"the form {pattern}")
+    if not conditions:
+        return None
+    return Rule(f"self.all(key, {' && '.join(conditions)})", f"a key must have {' and '.join(wishes)}")
 
 
 def _convert_number(out: Schema) -> None:
@@ -125,6 +148,11 @@ def _convert_number(out: Schema) -> None:
 def _ordered(node: Schema) -> Schema:
     """Keys in a fixed order that reads well: what it is, then its bounds, then its members."""
     last = ("x-kubernetes-validations", "required", "properties")
+    if "x-kubernetes-validations" in node:
+        order = ("rule", "message", "reason", "fieldPath")
+        node["x-kubernetes-validations"] = [
+            {key: rule[key] for key in order if key in rule} for rule in node["x-kubernetes-validations"]
+        ]
     first = ("description", "type", "format", "default", "enum")
     middle = sorted(key for key in node if key not in first and key not in last)
     return {key: node[key] for key in (*first, *middle, *last) if key in node}
