@@ -32,6 +32,7 @@ def score(
     *,
     rewards: Sequence[api.Reward],
     import_paths: Sequence[str] = (),
+    credentials: Sequence[api.Credential] = (),
     on_row: Callable[[int], None] | None = None,
 ) -> Table:
     """Score every rollout of the prompts that the table does not hold yet, on every reward.
@@ -45,7 +46,7 @@ def score(
     first = next(chunks, None)
     if first is None:
         return table  # nothing left: no reward model is loaded
-    with RewardPool(rewards, import_paths) as pool, Appender(table) as rows:
+    with RewardPool(rewards, import_paths, credentials) as pool, Appender(table) as rows:
         chunk: list[tuple[str, list[Item]]] | None = first
         while chunk is not None:
             values = pool.score([item for _, items in chunk for item in items])

@@ -82,7 +82,13 @@ class Bench:
             on_row=count,
         )
         scores = score(
-            store, "scores", rollouts, rewards=spec.rewards, import_paths=self.import_paths, on_row=count_scores
+            store,
+            "scores",
+            rollouts,
+            rewards=spec.rewards,
+            import_paths=self.import_paths,
+            credentials=spec.credentials,
+            on_row=count_scores,
         )
         wanted = {prompt.id for prompt in prompts}
         rows = (row for row in scores.rows() if row["id"] in wanted)

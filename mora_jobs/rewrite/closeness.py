@@ -37,13 +37,16 @@ def too_far_or_close(spec: Similarity, cosine: float) -> str | None:
 
 
 def judged_off(
-    judge: api.JudgeReward, candidates: Sequence[Candidate], targets: Mapping[str, Target]
+    judge: api.JudgeReward,
+    credentials: Sequence[api.Credential],
+    candidates: Sequence[Candidate],
+    targets: Mapping[str, Target],
 ) -> dict[str, str | None]:
     """The verdict of the judge by candidate: IntentLost below the middle of its scale, JudgeSilent without a score."""
     reward = api.Reward(name="intent", judge=judge)
     middle = (min(judge.levels) + max(judge.levels)) / 2
     items = [Item(c.id, targets[c.target].prompt, c.text) for c in candidates]
-    with RewardPool([reward], ()) as pool:
+    with RewardPool([reward], (), credentials) as pool:
         scores = pool.score(items)["intent"]
     verdicts = ("JudgeSilent" if s is None else "IntentLost" if s < middle else None for s in scores)
     return dict(zip((c.id for c in candidates), verdicts, strict=True))

@@ -168,7 +168,9 @@ def _close(
         cosines = similarities(bounds, candidates, targets)
         candidates = _keep(candidates, {i: too_far_or_close(bounds, c) for i, c in cosines.items()}, reasons)
     if spec.validation.judge is not None and candidates:
-        candidates = _keep(candidates, judged_off(spec.validation.judge, candidates, targets), reasons)
+        candidates = _keep(
+            candidates, judged_off(spec.validation.judge, spec.credentials, candidates, targets), reasons
+        )
     return candidates
 
 

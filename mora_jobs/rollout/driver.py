@@ -91,7 +91,15 @@ def _score(
         scored += items
         reporter.update(scored, total, "Responses", stage="Scores")
 
-    return score(store, "scores", rollouts, rewards=spec.rewards, import_paths=resolved.import_paths, on_row=count)
+    return score(
+        store,
+        "scores",
+        rollouts,
+        rewards=spec.rewards,
+        import_paths=resolved.import_paths,
+        credentials=spec.credentials,
+        on_row=count,
+    )
 
 
 def _calibrate(store: Store, spec: api.RolloutSpec, scores: Table) -> Calibration:
