@@ -1,0 +1,1 @@
+"""Pareto fronts of policies: dominance, knee, hypervolume, gains and comparisons, all objectives maximised."""
