@@ -5,6 +5,7 @@ link (put-if-absent: link(2) fails when the name is taken, on NFS too). The fold
 is not on the disk is lost with the machine's power.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -38,9 +39,6 @@ class LocalFiles:
 
     def read_all(self, paths: Iterable[str]) -> Iterator[bytes]:
         return (self.read(path) for path in paths)
-
-    def open(self, path: str) -> BinaryIO:
-        return self._run(path, lambda: (self.root / path).open("rb"))
 
     def write(self, path: str, data: bytes) -> None:
         self._run(path, lambda: self._put(path, lambda file: file.write(data), os.replace), writing=True)
@@ -82,10 +80,8 @@ class LocalFiles:
             else:
                 target.unlink(missing_ok=True)
 
-        try:
+        with contextlib.suppress(FileNotFoundError):  # another process removed it first: the wish is fulfilled
             self._run(path, remove)
-        except FileNotFoundError:
-            pass  # another process removed it first: the wish is fulfilled
 
     def sweep(self) -> None:
         """Remove hidden files that a killed writer left behind (older than an hour: no write takes that long)."""

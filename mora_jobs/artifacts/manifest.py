@@ -104,9 +104,9 @@ class Manifest:
 
     def check(self, keys: list[str]) -> None:
         """KeyConflict when any of the keys is known to be committed."""
-        taken = self.keys.intersection(keys)
-        if taken:
-            raise KeyConflict(self.store.uri, sorted(taken))
+        if not self.keys.isdisjoint(keys):
+            self.refresh()  # so that the error names all that are taken
+            raise KeyConflict(self.store.uri, sorted(self.keys.intersection(keys)))
 
     def row_digests(self) -> Iterator[str]:
         """The sha256 of every committed row, in commit order, read again from the store."""

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import fsspec
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_random_exponential
@@ -59,9 +59,6 @@ class RemoteFiles:
             found = found if isinstance(found, dict) else {full[0]: found}
             by_name = {name.strip("/"): data for name, data in found.items()}
             yield from (by_name[self._filesystem()._strip_protocol(name).strip("/")] for name in full)
-
-    def open(self, path: str) -> BinaryIO:
-        return self._run(path, lambda fs: fs.open(self._full(path), "rb"))
 
     def write(self, path: str, data: bytes) -> None:
         self._writable()

@@ -7,7 +7,6 @@ store.create("manifest/00000000.json", b"")  # put-if-absent: of all callers in 
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from mora_jobs.artifacts.local_files import LocalFiles
 from mora_jobs.artifacts.remote_files import RemoteFiles
@@ -37,7 +36,7 @@ class Store:
                 raise UserError(uri, "a file:// URI needs an absolute path here", f"write file:///{rest}")
             self._files: LocalFiles | RemoteFiles = LocalFiles(self.uri, Path(rest))
         else:
-            if not rest.strip("/"):
+            if not rest.partition("/")[0]:
                 raise UserError(uri, "the bucket is missing", f"write {scheme}://BUCKET/FOLDER")
             self._files = RemoteFiles(self.uri, scheme, rest)
 
@@ -58,10 +57,6 @@ class Store:
     def read_all(self, paths: Iterable[str]) -> Iterator[bytes]:
         """The files one after the other, in order, fetched a few at a time where that is faster."""
         return self._files.read_all(map(_checked, paths))
-
-    def open(self, path: str) -> BinaryIO:
-        """The file for reading at any position."""
-        return self._files.open(_checked(path))
 
     def write(self, path: str, data: bytes) -> None:
         """Atomic replace: a reader, also one after a crash, sees the old content or the new one."""
