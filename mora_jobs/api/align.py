@@ -8,7 +8,7 @@ from .base import API_VERSION, Dimension, Model, OutputURI, Rule
 from .cluster import CommonSpec, Output
 from .inputs import ModelRef, Prompts
 from .metadata import ObjectMeta
-from .rewards import Reward
+from .rewards import Reward, credentials_known
 from .status import CommonStatus, Count, Number
 from .training import (
     AlignmentData,
@@ -80,33 +80,40 @@ class AlignmentSpec(CommonSpec):
         Rule(
             "self.pairs.rule != 'StageGuard' || self.regime == 'Sequential'",
             "pair rule StageGuard goes with regime Sequential only",
-            "pairs",
+            "pairs.rule",
         ),
         Rule(
             "self.pairs.rule == 'Dataset' ? has(self.data.preferences) : (has(self.data.rewriteJobRef) || has(self.data.rolloutJobRef))",
             "pair rule Dataset needs data.preferences; every other rule needs data.rewriteJobRef or data.rolloutJobRef",
             "data",
         ),
-        Rule("self.pairs.rule != 'Pool'", "method DPO does not accept pair rule Pool", "pairs"),
+        Rule("self.pairs.rule != 'Pool'", "method DPO does not accept pair rule Pool", "pairs.rule"),
         Rule(
-            "self.front.strategy == 'Single' || self.pairs.rule in ['PerObjective', 'Dataset']",
-            "with this pair rule every point of the front would be the same policy; use PerObjective",
-            "front",
+            "self.front.strategy == 'Single' || self.pairs.rule == 'PerObjective' || (self.pairs.rule == 'Dataset' && "
+            "has(self.data.preferences) && has(self.data.preferences.columns.objective))",
+            "with these pairs every point of the front would be the same policy; use pair rule PerObjective, or Dataset "
+            "with columns.objective",
+            "front.strategy",
         ),
         Rule(
             "self.front.strategy == 'Single' || self.objectives.size() >= 2",
             "a front with several points needs at least two objectives",
-            "front",
+            "front.strategy",
         ),
         Rule(
             "self.front.strategy == 'Single' || self.regime == 'Simultaneous'",
             "a front with several points needs regime Simultaneous",
-            "front",
+            "front.strategy",
         ),
         Rule(
             "self.front.vectors.all(v, v.weights.all(k, self.objectives.exists(o, o.name == k)))",
             "front.vectors must use the objectives' names",
-            "front",
+            "front.vectors",
+        ),
+        Rule(
+            "self.front.strategy != 'Single' || self.front.vectors.size() == 0",
+            "vectors need a strategy that trains several points; strategy is Single",
+            "front.vectors",
         ),
         Rule(
             "has(self.data.rewriteJobRef) || has(self.data.rolloutJobRef) || has(self.evaluation)",
@@ -116,13 +123,14 @@ class AlignmentSpec(CommonSpec):
         Rule(
             "self.output.save != 'Full' || !has(self.lora)",
             "output.save Full goes without lora; use Adapter or Merged",
-            "output",
+            "output.save",
         ),
         Rule(
             "has(self.lora) || self.output.save == 'Full'",
             "output.save Adapter or Merged needs lora; use Full to train all weights",
-            "output",
+            "output.save",
         ),
+        *credentials_known("evaluation.rewards", "has(self.evaluation)"),
     )
     model: ModelRef
     """The model that is aligned."""
@@ -269,6 +277,6 @@ class AlignmentJob(Model):
     metadata: ObjectMeta
     """Standard metadata; the name has at most 40 characters."""
     spec: AlignmentSpec
-    """What to do."""
+    """Align a model on several objectives, and measure its Pareto front."""
     status: AlignmentStatus | None = None
-    """What was seen."""
+    """What was seen of the job."""

@@ -50,6 +50,19 @@ class Model(BaseModel):
         return self.model_copy(update=changes)
 
 
+def credential_known(owner: str) -> Rule:
+    """The rule of a spec that an optional `credentialsRef` of `owner` (a path of optional members) is in spec.credentials."""
+    path = f"{owner}.credentialsRef"
+    known = f"self.credentials.exists(each, each.name == self.{path})"
+    return Rule(f"!({given('self', path)}) || {known}", "no entry of spec.credentials has this name", path)
+
+
+def given(root: str, path: str) -> str:
+    """The expression that all of a path's optional members are there: `has(root.a) && has(root.a.b)`."""
+    members = path.split(".")
+    return " && ".join(f"has({root}.{'.'.join(members[: depth + 1])})" for depth in range(len(members)))
+
+
 def exactly_one_of(*members: str) -> Rule:
     """The rule of a union: optional members of which exactly one is given."""
     present = ", ".join(f"has(self.{member})" for member in members)
@@ -96,12 +109,12 @@ LongText = Annotated[str, StringConstraints(max_length=8192)]
 # Where a job reads from: a model or data.
 InputURI = Annotated[
     str,
-    StringConstraints(pattern=r"^(hf|s3|gs|az|pvc|file)://[^\s]+$", min_length=6, max_length=1024),
+    StringConstraints(pattern=r"^(hf|s3|gs|az|pvc|file)://[^ \t\r\n\f].*$", min_length=6, max_length=1024),
 ]
 # Where a job writes to; hub repositories are for inputs only.
 OutputURI = Annotated[
     str,
-    StringConstraints(pattern=r"^(s3|gs|az|pvc|file)://[^\s]+$", min_length=6, max_length=1024),
+    StringConstraints(pattern=r"^(s3|gs|az|pvc|file)://[^ \t\r\n\f].*$", min_length=6, max_length=1024),
 ]
 # module:function, imported from the manifest's folder, the environment, or codeConfigMapRef.
 CallablePath = Annotated[

@@ -99,7 +99,7 @@ class Credential(Model):
     """Secret and key in the job's namespace. `mora run` reads the environment variable MORA_CREDENTIAL_<NAME> instead."""
     as_: Annotated[CredentialForm, Field(alias="as")] = CredentialForm.FILE
     """File is mounted, Env is set as an environment variable <NAME>."""
-    mount_path: Annotated[str, StringConstraints(pattern=r"^/[^\s]*$", max_length=256)] | None = None
+    mount_path: Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=256)] | None = None
     """Where the file appears; /var/run/secrets/mora/<name> when absent."""
 
 

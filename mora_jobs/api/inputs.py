@@ -139,7 +139,7 @@ class OpenAICompatible(Model):
     base_url: Annotated[
         str,
         Field(alias="baseURL"),
-        StringConstraints(pattern=r"^https?://[^\s]+$", min_length=8, max_length=1024),
+        StringConstraints(pattern=r"^https?://[!-~]+$", min_length=8, max_length=1024),
     ]
     """Address up to and without /chat/completions."""
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]

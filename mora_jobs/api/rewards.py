@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import CallablePath, Dimension, Model, Name, NameRef, Rule, Seconds, exactly_one_of
-from .inputs import Engine, ModelRef, OpenAICompatible
+from .base import CallablePath, Dimension, Model, Name, NameRef, Rule, Seconds, exactly_one_of, given
+from .inputs import DType, Engine, ModelRef, OpenAICompatible
 
 
 class Scale(StrEnum):
@@ -30,6 +30,11 @@ class AggregationMethod(StrEnum):
     ENCORE = "ENCORE"
 
 
+LEVELS_DIFFER = Rule(
+    "self.levels.all(level, self.levels.exists_one(other, other == level))", "the levels must differ", "levels"
+)
+
+
 class ClassifierReward(Model):
     """A sequence-classification model, or a folder of heads made by `mora fit-reward`."""
 
@@ -43,12 +48,14 @@ class ClassifierReward(Model):
     """Longest input in tokens, longer ones are cut from the left; the model's own limit when absent."""
     batch_tokens: Annotated[int, Field(ge=64, le=10_000_000)] = 8192
     """Tokens in one batch; inputs are bucketed by length."""
+    dtype: DType = DType.AUTO
+    """Number format of the weights. Auto is the checkpoint's own on a GPU and Float32 on a CPU; only Float32 scores are the same to 1e-5 in every batch."""
 
 
 class JudgeReward(Model):
     """A language model that rates by a rubric."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (exactly_one_of("model", "openAICompatible"),)
+    cel: ClassVar[tuple[Rule, ...]] = (exactly_one_of("model", "openAICompatible"), LEVELS_DIFFER)
     model: ModelRef | None = None
     """The judge, run by the job's engine. The score is the expectation over the levels' probabilities."""
     open_ai_compatible: Annotated[OpenAICompatible | None, Field(alias="openAICompatible")] = None
@@ -81,7 +88,7 @@ class PythonReward(Model):
 class HttpReward(Model):
     """A server that rates: POST {items: [{id, prompt, response, fields}]} answers {scores: [number | null]}."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", min_length=8, max_length=1024)]
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$", min_length=8, max_length=1024)]
     """Address of the server."""
     credentials_ref: Name | None = None
     """Name of an entry of spec.credentials, sent as a bearer token."""
@@ -96,7 +103,10 @@ class HttpReward(Model):
 class Reward(Model):
     """One dimension that responses are scored on."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (exactly_one_of("classifier", "judge", "python", "http"),)
+    cel: ClassVar[tuple[Rule, ...]] = (
+        exactly_one_of("classifier", "judge", "python", "http"),
+        Rule(f"!has(self.levels) || ({LEVELS_DIFFER.expression})", LEVELS_DIFFER.message, LEVELS_DIFFER.field),
+    )
     name: Dimension
     """Name of the dimension, e.g. helpful."""
     scale: Scale = Scale.HIGHER_IS_BETTER
@@ -158,6 +168,18 @@ class Aggregation(Model):
     """Equal-width bins between a reward's extremes, for rewards without levels."""
     weights: Annotated[list[RewardWeight], Field(max_length=16, json_schema_extra={"x-list-key": "name"})] = []
     """Weights of method Fixed."""
+
+
+def credentials_known(rewards: str, condition: str = "true") -> tuple[Rule, ...]:
+    """The rules of a spec that every `credentialsRef` of its rewards is in spec.credentials."""
+    rules = []
+    for owner in ("http", "judge.openAICompatible"):
+        path = f"{owner}.credentialsRef"
+        known = f"self.credentials.exists(each, each.name == r.{path})"
+        expression = f"!({condition}) || self.{rewards}.all(r, !({given('r', path)}) || {known})"
+        message = f"{owner}.credentialsRef of a reward is not the name of an entry of spec.credentials"
+        rules.append(Rule(expression, message, rewards))
+    return tuple(rules)
 
 
 Rewards = Annotated[list[Reward], Field(min_length=1, max_length=16, json_schema_extra={"x-list-key": "name"})]

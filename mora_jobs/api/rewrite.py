@@ -5,7 +5,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import API_VERSION, Dimension, JobRef, KeyRef, Model, Name, Probability, Rule, exactly_one_of
+from .base import (
+    API_VERSION,
+    Dimension,
+    JobRef,
+    KeyRef,
+    Model,
+    Name,
+    Probability,
+    Rule,
+    credential_known,
+    exactly_one_of,
+)
 from .cluster import CommonSpec, Output
 from .inputs import Engine, ModelRef, OpenAICompatible, Sampling
 from .metadata import ObjectMeta
@@ -114,6 +125,8 @@ class RewriteSpec(CommonSpec):
             "control SelfRewrite needs a model: the policy rewrites itself, templates are not used",
             "control",
         ),
+        credential_known("rewriter.openAICompatible"),
+        credential_known("validation.judge.openAICompatible"),
     )
     source: RewriteSource
     """Where the prompts come from."""
@@ -199,6 +212,6 @@ class RewriteJob(Model):
     metadata: ObjectMeta
     """Standard metadata; the name has at most 40 characters."""
     spec: RewriteSpec
-    """What to do."""
+    """Rewrite single-reward prompts; keep a rewrite only if fresh rollouts prove that it earns more."""
     status: RewriteStatus | None = None
-    """What was seen."""
+    """What was seen of the job."""

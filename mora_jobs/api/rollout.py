@@ -10,7 +10,7 @@ from .base import API_VERSION, Model, Probability, Rule
 from .cluster import CommonSpec, Output
 from .inputs import Engine, ModelRef, Prompts, Sampling
 from .metadata import ObjectMeta
-from .rewards import Aggregation, Rewards
+from .rewards import Aggregation, Rewards, credentials_known
 from .status import CommonStatus, Count, Number, PromptCounts
 
 
@@ -59,8 +59,9 @@ class RolloutSpec(CommonSpec):
             "self.aggregation.method != 'Fixed' || (self.aggregation.weights.size() == self.rewards.size() && "
             "self.rewards.all(r, self.aggregation.weights.exists(w, w.name == r.name)))",
             "aggregation.weights must name each reward once",
-            "aggregation",
+            "aggregation.weights",
         ),
+        *credentials_known("rewards"),
     )
     model: ModelRef
     """The policy that is sampled."""
@@ -192,6 +193,6 @@ class RolloutJob(Model):
     metadata: ObjectMeta
     """Standard metadata; the name has at most 40 characters."""
     spec: RolloutSpec
-    """What to do."""
+    """Sample many rollouts per prompt, score them on every reward, and find the prompts that can earn only one reward."""
     status: RolloutStatus | None = None
-    """What was seen."""
+    """What was seen of the job."""

@@ -139,6 +139,13 @@ class Method(Model):
 class NamedWeights(Model):
     """A preference vector."""
 
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.weights.map(k, self.weights[k]).sum() > 0.999 && self.weights.map(k, self.weights[k]).sum() < 1.001",
+            "the weights must sum to 1",
+            "weights",
+        ),
+    )
     name: Name
     """Name of the point."""
     weights: Annotated[
