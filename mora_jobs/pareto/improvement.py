@@ -1,6 +1,6 @@
 """Gains of one policy over another on held-out prompts, with paired intervals.
 
-Published gains of this kind have been read as percent and meant points, so both are always given (docs/isolation.md).
+Published "percent" of this kind have been both points and relative, so both are always given.
 """
 
 import math
