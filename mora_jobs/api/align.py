@@ -4,12 +4,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import API_VERSION, Dimension, Model, OutputURI, Rule
+from .base import API_VERSION, Model, Rule
 from .cluster import CommonSpec, Output
 from .inputs import ModelRef, Prompts
 from .metadata import ObjectMeta
 from .rewards import Reward, credentials_known
 from .status import CommonStatus, Count, Number
+from .texts import Dimension, OutputURI
 from .training import (
     AlignmentData,
     CheckpointPolicy,

@@ -1,11 +1,13 @@
 """The base of every API type: camelCase on the wire, unknown fields refused, docstrings become `kubectl explain`."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic.alias_generators import to_camel
 from pydantic_core import core_schema
+
+from .texts import JobName, ObjectName, SecretKey
 
 GROUP = "mora.dev"
 VERSION = "v1alpha1"
@@ -84,51 +86,10 @@ class Checked:
         )
 
 
-# A DNS-1123 label: names of things inside a manifest (rewards, adapters, volumes, ...).
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
-# The name of a reward, an objective or a dimension: may be a column name, hence also underscores and capitals.
-Dimension = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", min_length=1, max_length=63)]
-# metadata.name of an object of Kubernetes (DNS-1123 subdomain).
-ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
-# A key of a Secret or ConfigMap.
-SecretKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
-# prefix/name as in labels and annotations.
-LabelKey = Annotated[
-    str,
-    StringConstraints(pattern=r"^([a-z0-9][-a-z0-9.]*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=317),
-]
-LabelMap = Annotated[
-    dict[
-        LabelKey,
-        Annotated[str, StringConstraints(pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", max_length=63)],
-    ],
-    Field(max_length=64),
-]
-ShortText = Annotated[str, StringConstraints(max_length=256)]
-LongText = Annotated[str, StringConstraints(max_length=8192)]
-# Where a job reads from: a model or data.
-InputURI = Annotated[
-    str,
-    StringConstraints(pattern=r"^(hf|s3|gs|az|pvc|file)://[^ \t\r\n\f].*$", min_length=6, max_length=1024),
-]
-# Where a job writes to; hub repositories are for inputs only.
-OutputURI = Annotated[
-    str,
-    StringConstraints(pattern=r"^(s3|gs|az|pvc|file)://[^ \t\r\n\f].*$", min_length=6, max_length=1024),
-]
-# module:function, imported from the manifest's folder, the environment, or codeConfigMapRef.
-CallablePath = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$", max_length=256),
-]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
-
-
 class JobRef(Model):
     """Another job in the same namespace (or in the same `mora run`)."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
+    name: JobName
     """metadata.name of the job."""
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from .base import Checked, KeyRef, LabelKey, LabelMap, Model, Name, NameRef, ObjectName, OutputURI, Rule, Seconds
+from .base import Checked, KeyRef, Model, NameRef, Rule
 from .pods import (
     Affinity,
     EnvFrom,
@@ -18,6 +18,7 @@ from .pods import (
     TopologySpread,
     VolumeMount,
 )
+from .texts import LabelKey, LabelMap, Name, ObjectName, OutputURI, Seconds
 from .volumes import Volume
 
 PodPart = dict[str, Any]

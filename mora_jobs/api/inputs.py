@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from .base import InputURI, JobRef, LongText, Model, Name, Rule, Seconds, ShortText, exactly_one_of
+from .base import JobRef, Model, Rule, exactly_one_of
+from .texts import HTTP, InputURI, LongText, Name, Seconds, ShortText
 
 
 class TrustRemoteCode(StrEnum):
@@ -139,7 +140,7 @@ class OpenAICompatible(Model):
     base_url: Annotated[
         str,
         Field(alias="baseURL"),
-        StringConstraints(pattern=r"^https?://[!-~]+$", min_length=8, max_length=1024),
+        StringConstraints(pattern=HTTP, min_length=8, max_length=1024),
     ]
     """Address up to and without /chat/completions."""
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]

@@ -1,13 +1,16 @@
 """The part of metav1.ObjectMeta that our objects use; unknown members are Kubernetes' own and kept."""
 
-from typing import Annotated
-
-from pydantic import ConfigDict, StringConstraints
+from pydantic import ConfigDict
 from pydantic.alias_generators import to_camel
 
 from .base import Model
+from .texts import JobName, LabelKey, LabelValue, ObjectName
 
-JobName = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
+# metav1.ObjectMeta; the API server refuses other members.
+METADATA_FIELDS = [
+    "annotations", "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers", "generateName",
+    "generation", "labels", "managedFields", "name", "namespace", "ownerReferences", "resourceVersion", "selfLink", "uid",
+]  # fmt: skip
 
 
 class ObjectMeta(Model):
@@ -16,9 +19,9 @@ class ObjectMeta(Model):
     model_config = ConfigDict(alias_generator=to_camel, extra="allow")
     name: JobName
     """Name: at most 40 characters, lower case letters, digits and dashes, beginning with a letter."""
-    namespace: str | None = None
+    namespace: ObjectName | None = None
     """Namespace."""
-    labels: dict[str, str] = {}
+    labels: dict[LabelKey, LabelValue] = {}
     """Labels; queue and gang settings are labels."""
     annotations: dict[str, str] = {}
     """Annotations."""

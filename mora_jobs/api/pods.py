@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from .base import Checked, KeyRef, LabelMap, Model, Name, ObjectName, Rule, ShortText
+from .base import Checked, KeyRef, Model, Rule
+from .texts import QUANTITY, LabelMap, Name, ObjectName, ShortText
 
 # Any JSON value, handed through as it is; admission checks it when the pods are made.
 Open = Annotated[Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
-QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
 
 
 def _quantity_text(value: Any) -> Any:

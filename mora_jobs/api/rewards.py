@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import CallablePath, Dimension, Model, Name, NameRef, Rule, Seconds, exactly_one_of, given
+from .base import Model, NameRef, Rule, exactly_one_of, given
 from .inputs import DType, Engine, ModelRef, OpenAICompatible
+from .texts import HTTP, CallablePath, Dimension, Name, Seconds
 
 
 class Scale(StrEnum):
@@ -88,7 +89,7 @@ class PythonReward(Model):
 class HttpReward(Model):
     """A server that rates: POST {items: [{id, prompt, response, fields}]} answers {scores: [number | null]}."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$", min_length=8, max_length=1024)]
+    url: Annotated[str, StringConstraints(pattern=HTTP, min_length=8, max_length=1024)]
     """Address of the server."""
     credentials_ref: Name | None = None
     """Name of an entry of spec.credentials, sent as a bearer token."""

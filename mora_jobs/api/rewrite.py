@@ -5,23 +5,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import (
-    API_VERSION,
-    Dimension,
-    JobRef,
-    KeyRef,
-    Model,
-    Name,
-    Probability,
-    Rule,
-    credential_known,
-    exactly_one_of,
-)
+from .base import API_VERSION, JobRef, KeyRef, Model, Rule, credential_known, exactly_one_of
 from .cluster import CommonSpec, Output
 from .inputs import Engine, ModelRef, OpenAICompatible, Sampling
 from .metadata import ObjectMeta
 from .rewards import JudgeReward
 from .status import CommonStatus, Count, Number, PromptCounts
+from .texts import Dimension, Name, Probability
 
 
 class Control(StrEnum):

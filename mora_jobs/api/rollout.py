@@ -6,12 +6,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from .base import API_VERSION, Model, Probability, Rule
+from .base import API_VERSION, Model, Rule
 from .cluster import CommonSpec, Output
 from .inputs import Engine, ModelRef, Prompts, Sampling
 from .metadata import ObjectMeta
 from .rewards import Aggregation, Rewards, credentials_known
 from .status import CommonStatus, Count, Number, PromptCounts
+from .texts import Probability
 
 
 class Criterion(StrEnum):

@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from .base import Dimension, InputURI, JobRef, Model, Name, Probability, Rule
+from .base import JobRef, Model, Rule
 from .inputs import Engine, PromptFormat, Sampling
+from .texts import Dimension, InputURI, Name, Probability
 
 
 class PairRule(StrEnum):

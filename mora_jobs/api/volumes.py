@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from .base import Model, Name, NameRef, ObjectName, Rule, SecretKey, ShortText, exactly_one_of
+from .base import Model, NameRef, Rule, exactly_one_of
 from .pods import FieldRef, FileMode, Open, Path, Quantity, ResourceFieldRef
+from .texts import Name, ObjectName, SecretKey, ShortText
 
 Texts = Annotated[
     dict[Annotated[str, StringConstraints(max_length=317)], Annotated[str, StringConstraints(max_length=1024)]],
