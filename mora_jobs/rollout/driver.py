@@ -48,7 +48,7 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> RolloutResult:
 
     result = summarise(spec, rollouts, scores, calibration, weighting, entropy, isolation, curves)
     write_json(store, "status.json", result.to_dict())
-    complete(store, {table.name: table.digest() for table in (rollouts, scores)})
+    complete(store, {"rollouts": rollouts.digest(), "scores": scores.digest()})
     return result
 
 

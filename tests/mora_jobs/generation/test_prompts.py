@@ -31,7 +31,9 @@ def read(file: Path, **spec: object) -> list:
 
 def write(tmp_path: Path, *lines: object) -> Path:
     file = tmp_path / "prompts.jsonl"
-    file.write_bytes(b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines))
+    file.write_bytes(
+        b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
+    )
     return file
 
 
@@ -50,7 +52,11 @@ def test_field_names_of_ones_own_and_a_system_prompt(tmp_path: Path) -> None:
 
 
 def test_a_chat_is_a_prompt_and_its_last_turn_is_replaced_by_a_rewrite(tmp_path: Path) -> None:
-    chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Why?"}]
+    chat = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "Why?"},
+    ]
     (prompt,) = read(write(tmp_path, {"id": "a", "prompt": chat}))
     assert prompt.text == "Why?"
     assert prompt.with_text("How?").messages == (*chat[:2], {"role": "user", "content": "How?"})
@@ -98,7 +104,10 @@ BAD = {
     "prompt absent": ([{"id": "a", "promt": "x"}], "is missing; did you mean 'promt'?"),
     "prompt empty": ([{"id": "a", "prompt": "  "}], "the prompt in field 'prompt' is empty"),
     "prompt a number": ([{"id": "a", "prompt": 3}], "the prompt in field 'prompt' is empty"),
-    "chat without user": ([{"id": "a", "prompt": [{"role": "assistant", "content": "x"}]}], "must end with a user's turn"),
+    "chat without user": (
+        [{"id": "a", "prompt": [{"role": "assistant", "content": "x"}]}],
+        "must end with a user's turn",
+    ),
     "chat turn malformed": ([{"id": "a", "prompt": [{"role": "robot", "content": "x"}]}], "a chat turn must be"),
 }
 
