@@ -84,8 +84,13 @@ class AlignmentSpec(CommonSpec):
             "pairs.rule",
         ),
         Rule(
-            "self.pairs.rule == 'Dataset' ? has(self.data.preferences) : (has(self.data.rewriteJobRef) || has(self.data.rolloutJobRef))",
-            "pair rule Dataset needs data.preferences; every other rule needs data.rewriteJobRef or data.rolloutJobRef",
+            "self.pairs.rule != 'Dataset' || has(self.data.preferences)",
+            "pair rule Dataset needs data.preferences",
+            "data.preferences",
+        ),
+        Rule(
+            "self.pairs.rule == 'Dataset' || has(self.data.rewriteJobRef) || has(self.data.rolloutJobRef)",
+            "give rewriteJobRef or rolloutJobRef; only pair rule Dataset does without",
             "data",
         ),
         Rule("self.pairs.rule != 'Pool'", "method DPO does not accept pair rule Pool", "pairs.rule"),
@@ -117,7 +122,8 @@ class AlignmentSpec(CommonSpec):
             "front.vectors",
         ),
         Rule(
-            "has(self.data.rewriteJobRef) || has(self.data.rolloutJobRef) || has(self.evaluation)",
+            "has(self.data.rewriteJobRef) || has(self.data.rolloutJobRef) || !has(self.data.preferences) || "
+            "has(self.evaluation)",
             "evaluation is required where data is preferences only",
             "evaluation",
         ),

@@ -140,7 +140,7 @@ class OpenAICompatible(Model):
     base_url: Annotated[
         str,
         Field(alias="baseURL"),
-        StringConstraints(pattern=HTTP, min_length=8, max_length=1024),
+        StringConstraints(pattern=HTTP, max_length=1024),
     ]
     """Address up to and without /chat/completions."""
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]

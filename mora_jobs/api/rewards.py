@@ -89,7 +89,7 @@ class PythonReward(Model):
 class HttpReward(Model):
     """A server that rates: POST {items: [{id, prompt, response, fields}]} answers {scores: [number | null]}."""
 
-    url: Annotated[str, StringConstraints(pattern=HTTP, min_length=8, max_length=1024)]
+    url: Annotated[str, StringConstraints(pattern=HTTP, max_length=1024)]
     """Address of the server."""
     credentials_ref: Name | None = None
     """Name of an entry of spec.credentials, sent as a bearer token."""
@@ -156,7 +156,7 @@ class Aggregation(Model):
             "weights",
         ),
         Rule(
-            "self.method != 'Fixed' || (self.weights.map(w, w.weight).sum() > 0.999 && self.weights.map(w, w.weight).sum() < 1.001)",
+            "self.method != 'Fixed' || self.weights.size() == 0 || (self.weights.map(w, w.weight).sum() > 0.999 && self.weights.map(w, w.weight).sum() < 1.001)",
             "the weights must sum to 1",
             "weights",
         ),

@@ -57,7 +57,7 @@ class RolloutSpec(CommonSpec):
         *CommonSpec.cel,
         Rule("!(has(self.replicas) && has(self.autoscaling))", "give replicas or autoscaling, not both", "replicas"),
         Rule(
-            "self.aggregation.method != 'Fixed' || (self.aggregation.weights.size() == self.rewards.size() && "
+            "self.aggregation.method != 'Fixed' || self.aggregation.weights.size() == 0 || (self.aggregation.weights.size() == self.rewards.size() && "
             "self.rewards.all(r, self.aggregation.weights.exists(w, w.name == r.name)))",
             "aggregation.weights must name each reward once",
             "aggregation.weights",

@@ -50,9 +50,9 @@ LabelMap = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 LongText = Annotated[str, StringConstraints(max_length=8192)]
 # Where a job reads from: a model or data.
-InputURI = Annotated[str, StringConstraints(pattern=_INPUT, min_length=6, max_length=1024)]
+InputURI = Annotated[str, StringConstraints(pattern=_INPUT, max_length=1024)]
 # Where a job writes to; hub repositories are for inputs only.
-OutputURI = Annotated[str, StringConstraints(pattern=_OUTPUT, min_length=6, max_length=1024)]
+OutputURI = Annotated[str, StringConstraints(pattern=_OUTPUT, max_length=1024)]
 # module:function, imported from the manifest's folder, the environment, or codeConfigMapRef.
 CallablePath = Annotated[str, StringConstraints(pattern=_CALLABLE, max_length=256)]
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -86,12 +86,6 @@ class Preferences(Model):
 class AlignmentData(Model):
     """What is aligned on: any of these, joined."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "has(self.rewriteJobRef) || has(self.rolloutJobRef) || has(self.preferences)",
-            "at least one of rewriteJobRef, rolloutJobRef, preferences must be given",
-        ),
-    )
     rewrite_job_ref: JobRef | None = None
     """The prompts of a RewriteJob with their rollouts; rewritten prompts replace their originals."""
     rollout_job_ref: JobRef | None = None

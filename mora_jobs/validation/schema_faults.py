@@ -35,7 +35,7 @@ def parse(document: Mapping[str, Any]) -> tuple[Job | None, list[tuple[Path, str
     present = {name: value for name, value in document.items() if name != "status"}  # as the API server does
     text = json.dumps(without_null(present, schema(kind)))
     try:
-        job = KINDS[kind].model_validate_json(text, strict=True)
+        job = KINDS[kind].model_validate_json(text, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         faults += [(tuple(item["loc"]), _message(item, kind)) for item in error.errors(include_url=False)]
         return None, [_placed(path, message) for path, message in faults]
@@ -87,21 +87,21 @@ def _message(error: Any, kind: str) -> str:
             wanted = PATTERNS.get(context["pattern"], f"a text of the form {context['pattern']}")
             return f"must be {wanted}, not {_shown(given)}"
         case "string_too_long":
-            return f"may have at most {context['max_length']} characters, not {len(str(given))}"
+            return f"may have at most {_count(context['max_length'], 'character')}, not {len(str(given))}"
         case "string_too_short":
-            return "must not be empty"
+            return f"must have at least {_count(context['min_length'], 'character')}"
         case "too_long":
-            return f"may have at most {context['max_length']} entries, not {context['actual_length']}"
+            return f"may have at most {_count(context['max_length'], 'entry')}, not {context['actual_length']}"
         case "too_short":
-            return f"must have at least {context['min_length']} entries, not {context['actual_length']}"
+            return f"must have at least {_count(context['min_length'], 'entry')}, not {context['actual_length']}"
         case "greater_than_equal":
-            return f"must be at least {context['ge']}, not {_shown(given)}"
+            return f"must be at least {context['ge']:.16g}, not {_shown(given)}"
         case "less_than_equal":
-            return f"must be at most {context['le']}, not {_shown(given)}"
+            return f"must be at most {context['le']:.16g}, not {_shown(given)}"
         case "greater_than":
-            return f"must be greater than {context['gt']}, not {_shown(given)}"
+            return f"must be greater than {context['gt']:.16g}, not {_shown(given)}"
         case "less_than":
-            return f"must be less than {context['lt']}, not {_shown(given)}"
+            return f"must be less than {context['lt']:.16g}, not {_shown(given)}"
         case wanted if wanted in _WANTED:
             return f"must be {_WANTED[wanted]}, not {_shown(given)}"
         case _:
@@ -121,6 +121,10 @@ def _choices(expected: str) -> str:
 
 def _near(context: Mapping[str, Any], given: Any) -> str:
     return nearest(given, _choices(context["expected"]).split(", ")) if isinstance(given, str) else ""
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing if number == 1 else {'entry': 'entries'}.get(thing, thing + 's')}"
 
 
 def _shown(value: Any) -> str:

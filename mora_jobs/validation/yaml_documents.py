@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 Path = tuple[str | int, ...]
-MAX_NODES = 200_000
+MAX_NODES = 50_000
 """Aliases can make a small file explode; no manifest has so many values."""
 
 _PLAIN, _STR = "plain", "tag:yaml.org,2002:str"
@@ -48,7 +48,11 @@ class Document:
         return self.lines.get(path, 1)
 
 
-class _Loader(yaml.SafeLoader):
+# libyaml, which go-yaml is a port of: PyYAML's own scanner refuses `{question: why?}`.
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):  # type: ignore[misc]
     def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
         if kind is yaml.ScalarNode:
             return _PLAIN if implicit[0] else _STR
