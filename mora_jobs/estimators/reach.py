@@ -66,7 +66,7 @@ def joint(u: ArrayLike, tau: ArrayLike, ks: Sequence[int]) -> Floats:
     scores = np.asarray(u, dtype=np.float64)
     grid = _checked(ks)
     complete = ~np.isnan(scores).any(axis=-1)
-    hits = (complete & (scores >= np.asarray(tau)).all(axis=-1)).sum(axis=-1).reshape(-1)
+    hits = (scores >= np.asarray(tau)).all(axis=-1).sum(axis=-1).reshape(-1)  # NaN is never a hit
     present = complete.sum(axis=-1).reshape(-1)
     curve = np.full((len(hits), len(grid)), np.nan)
     for n in np.unique(present[present > 0]):

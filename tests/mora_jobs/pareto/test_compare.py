@@ -85,7 +85,11 @@ def test_prompts_are_paired_by_id_and_others_are_left_out() -> None:
 
 def test_objectives_are_matched_by_name() -> None:
     swapped = plain("B", [[3, 1]], OBJECTIVES[::-1])
-    assert compare(plain("A", [[1, 3]]), swapped, [0, 0]).difference.value == 0
+    result = compare(plain("A", [[1, 3]]), swapped, [0, 0])
+    assert [figure.value for figure in result.coverage] == [1, 1]
+    a = sampled("A", [[0.2, 0.6]], range(20))
+    turned = Front("B", OBJECTIVES[::-1], a.points, a.values[:, ::-1], a.prompts, a.per_prompt[:, :, ::-1])
+    assert [figure.value for figure in compare(a, turned, [0, 0]).coverage] == [1, 1]
 
 
 def test_a_different_number_of_points_and_different_prompts_are_noted() -> None:

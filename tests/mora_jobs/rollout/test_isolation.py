@@ -42,6 +42,7 @@ def prompt(*columns: list[float]) -> np.ndarray:
             prompt(WIDE, [0.1] * 7 + [0.5]), {"plateau_tolerance": 0.5}, (SINGLE, 0), id="unless that is tolerated"
         ),
         pytest.param(prompt(WIDE), {}, (MIXED, None), id="with one reward nothing is missing"),
+        pytest.param(prompt([0.1, 0.3] * 4), {"criterion": "Spread"}, (MIXED, None), id="not even where it is low"),
         pytest.param(prompt(LOW), {}, (DEAD, None), id="with one reward, dead"),
         pytest.param(prompt(WIDE, LOW, LOW, LOW, LOW), {}, (SINGLE, 0), id="five rewards"),
         pytest.param(np.array([[0.9, 0.1]]), {"criterion": "Level"}, (MIXED, None), id="one sample shows no plateau"),
