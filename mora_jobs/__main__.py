@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
             signal.signal(number, signal.SIG_IGN)
         signal.setitimer(signal.ITIMER_REAL, 0)
     if store is not None and is_claimed(store):
-        _keep(store, record, logs.kept_lines(kept_log))
+        _keep(store, record, kept_log.content())
     reporter.finish(result, record, within=STOP_SECONDS if record.reason == "Stopped" else None)
     return exits.code(record)
 

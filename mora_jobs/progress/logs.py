@@ -2,14 +2,12 @@
 
 import logging
 import sys
-import tempfile
+from collections import deque
 from collections.abc import Callable
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
 
 from mora_jobs.api.redact import redact
 
-KEPT_BYTES = 8 * 2**20
+KEPT_CHARACTERS = 4 * 2**20
 NOISY = ("httpx", "httpcore", "urllib3", "filelock", "fsspec", "botocore", "asyncio", "datasets", "matplotlib")
 
 
@@ -25,24 +23,34 @@ class _Formatter(logging.Formatter):
         return redact(super().format(record))
 
 
-def set_up(stage: Callable[[], str]) -> Path:
-    """Log to stderr and to a file of at most KEPT_BYTES (returned). `stage` tells what the driver is doing."""
-    kept = Path(tempfile.mkdtemp(prefix="mora-log-")) / "driver.log"
-    handlers: list[logging.Handler] = [
-        logging.StreamHandler(sys.stderr),
-        RotatingFileHandler(kept, maxBytes=KEPT_BYTES // 2, backupCount=1, encoding="utf-8"),
-    ]
+class KeptLog(logging.Handler):
+    """The newest lines, in memory: a killed driver leaves no file behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: deque[str] = deque()
+        self._size = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        self._lines.append(line)
+        self._size += len(line)
+        while self._size > KEPT_CHARACTERS and len(self._lines) > 1:
+            self._size -= len(self._lines.popleft())
+
+    def content(self) -> bytes:
+        """All kept lines, oldest first."""
+        return "".join(line + "\n" for line in list(self._lines)).encode()
+
+
+def set_up(stage: Callable[[], str]) -> KeptLog:
+    """Log to stderr and into the kept log. `stage` tells what the driver is doing."""
+    kept = KeptLog()
     root = logging.getLogger()
     root.setLevel(logging.INFO)
-    for handler in handlers:
+    for handler in (logging.StreamHandler(sys.stderr), kept):
         handler.setFormatter(_Formatter(stage))
         root.addHandler(handler)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     return kept
-
-
-def kept_lines(kept: Path) -> bytes:
-    """What was logged, oldest first."""
-    older = kept.with_name(kept.name + ".1")
-    return b"".join(path.read_bytes() for path in (older, kept) if path.exists())

@@ -1,0 +1,7 @@
+"""`python -m mora_jobs.cli` is `mora`."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""`mora run`: the manifests of an experiment on an embedded local Ray."""
