@@ -128,7 +128,9 @@ def _paired(a: Front, b: Front, order: list[int], notes: list[str]) -> tuple[Flo
             f"restricted to the {len(shared)} prompts that both were evaluated on ({len(a.prompts)}, {len(b.prompts)})"
         )
     rows_a, rows_b = (list(side) for side in zip(*shared, strict=True))
-    parts = a.per_prompt[:, rows_a], b.per_prompt[:, rows_b][:, :, order]
+    # one memory layout for both: sums in another order differ in the last bit, and equal policies must cover each other
+    chosen_a, chosen_b = a.per_prompt[:, rows_a], b.per_prompt[:, rows_b][:, :, order]
+    parts = np.ascontiguousarray(chosen_a), np.ascontiguousarray(chosen_b)
     if any(np.isnan(part).all(axis=1).any() for part in parts):
         notes.append("no intervals: a policy has no score at all on an objective")
         return None
