@@ -35,7 +35,8 @@ def claim(store: Store, identity: Mapping[str, Any], policy: Policy, run: str | 
     """
     ours = json.loads(canonical(without_secrets(identity)))
     mine = canonical({"identity": ours, "run": run})
-    if not store.exists(JOB) and store.list():
+    files = [] if store.exists(JOB) else store.list()
+    if files and JOB not in files:
         raise UserError(store.uri, "is not empty and holds no job.json", "choose an empty output.uri")
     _take(store, ours, mine, policy, run)
     _claimed.add(store.uri)

@@ -54,11 +54,12 @@ class LocalFiles:
         return True
 
     def upload_file(self, local: Path, path: str) -> None:
-        def copy(file: BinaryIO) -> None:
-            with local.open("rb") as source:
+        with local.open("rb") as source:
+
+            def copy(file: BinaryIO) -> None:
                 shutil.copyfileobj(source, file, 1 << 20)
 
-        self._run(path, lambda: self._put(path, copy, os.replace), writing=True)
+            self._run(path, lambda: self._put(path, copy, os.replace), writing=True)
 
     def local(self, path: str) -> Path:
         if not self.exists(path):
@@ -115,14 +116,19 @@ class LocalFiles:
         flush_folder(final.parent)
 
     def _run(self, path: str, act: Callable[[], T], writing: bool = False) -> T:
+        where = f"{self.uri}/{path}".rstrip("/")
         try:
             return act()
         except (IsADirectoryError, NotADirectoryError) as error:
             if not writing:  # an object store knows no folders: there is no such file
-                raise FileNotFoundError(f"{self.uri}/{path}") from error
-            raise translate(f"{self.uri}/{path}".rstrip("/"), error) from error
+                raise FileNotFoundError(where) from error
+            raise translate(where, error) from error
+        except FileNotFoundError as error:
+            if writing:  # /proc and the like: folders cannot be made there
+                raise UserError(where, "cannot be written: folders cannot be made there") from error
+            raise FileNotFoundError(where) from error
         except OSError as error:
-            raise translate(f"{self.uri}/{path}".rstrip("/"), error) from error
+            raise translate(where, error) from error
 
 
 def link_or_fail(hidden: Path, final: Path) -> None:
@@ -161,7 +167,11 @@ def make_folders(folder: Path) -> None:
     if folder.is_dir():
         return
     make_folders(folder.parent)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():  # else another process was faster
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
     flush_folder(folder.parent)
 
 

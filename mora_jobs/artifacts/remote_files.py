@@ -17,19 +17,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
-from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import (
+    Retrying,
+    before_sleep_log,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_all,
+    wait_random_exponential,
+)
 
-from mora_jobs.artifacts.failures import StoreUnavailable, translate
+from mora_jobs.artifacts.failures import CREDENTIALS, StoreUnavailable, translate
 from mora_jobs.errors import UserError
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 60.0
+TRIES = 3  # at least so many, even if one of them hangs until its timeout
 WINDOW = 64  # files fetched at once by read_all
 # No listing caches: another process may write at any time.
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
         "use_listings_cache": False,
-        "config_kwargs": {"retries": {"total_max_attempts": 1}, "read_timeout": 60, "connect_timeout": 10},
+        "config_kwargs": {"retries": {"total_max_attempts": 1}, "read_timeout": 30, "connect_timeout": 10},
     },
     "gs": {"use_listings_cache": False},
     "az": {"use_listings_cache": False},
@@ -153,7 +162,7 @@ class RemoteFiles:
         except ImportError as error:
             raise UserError(self.uri, f"this installation cannot read {self.scheme}://", str(error)) from error
         except ValueError as error:  # adlfs without an account
-            raise UserError(self.uri, " ".join(str(error).split())) from error
+            raise UserError(self.uri, str(error), CREDENTIALS.get(self.scheme, "")) from error
         if self.scheme == "s3":
             fs.retries = 1
         return fs
@@ -167,7 +176,7 @@ class RemoteFiles:
 
         for attempt in Retrying(
             retry=retry_if_exception_type(StoreUnavailable),
-            stop=stop_after_delay(PATIENCE_SECONDS),
+            stop=stop_all(stop_after_delay(PATIENCE_SECONDS), stop_after_attempt(TRIES)),
             wait=wait_random_exponential(multiplier=0.2, max=10),
             before_sleep=before_sleep_log(_log, logging.WARNING),
             reraise=True,

@@ -41,7 +41,7 @@ def check_exactly_once(store: Store, won: list[list[str]]) -> None:
 
 
 def test_threads_race_for_the_same_keys(store: Store) -> None:
-    keys = [f"{number:02d}" for number in range(24)]
+    keys = [f"{number:02d}" for number in range(12)]
     with ThreadPoolExecutor(4) as pool:
         won = list(pool.map(lambda writer: append_all(store, writer, keys if writer % 2 else keys[::-1]), range(4)))
     check_exactly_once(store, won)
@@ -49,7 +49,7 @@ def test_threads_race_for_the_same_keys(store: Store) -> None:
 
 
 def test_processes_race_for_the_same_keys(shared_store: Store) -> None:
-    keys = [f"{number:02d}" for number in range(24)]
+    keys = [f"{number:02d}" for number in range(12)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         won = list(pool.map(append_all, [shared_store] * 4, range(4), [keys] * 4))
