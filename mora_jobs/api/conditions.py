@@ -44,7 +44,8 @@ def of_job(
     """All conditions of a job, each with a definite status, so that a missing one never has to be guessed about."""
 
     def condition(kind: ConditionType, holds: bool) -> Finding:
-        return yes(kind, reason, message) if holds else no(kind, reason, message)
+        # Only what holds is explained: a line for each condition that does not would bury the one that matters.
+        return yes(kind, reason, message) if holds else no(kind, reason)
 
     stands = [
         inputs,
@@ -55,18 +56,18 @@ def of_job(
         condition(ConditionType.COMPLETE, phase is Phase.COMPLETE),
         condition(ConditionType.FAILED, phase is Phase.FAILED),
     ]
-    return [*stands, ready(stands)]
+    return [*stands, ready(stands, message)]
 
 
-def ready(findings: Iterable[Finding]) -> Finding:
-    """Ready, with the reason of what stands against it, or else of what the job has come to."""
+def ready(findings: Iterable[Finding], message: str = "") -> Finding:
+    """Ready, with the reason of what stands against it, or else of what the job has come to (`message`)."""
     by_type = {finding.type: finding for finding in findings}
     for kind in (ConditionType.STALLED, ConditionType.RECONCILING):
         obstacle = by_type[kind]
         if obstacle.status is ConditionStatus.TRUE:
             return no(ConditionType.READY, obstacle.reason, obstacle.message)
     progressing = by_type[ConditionType.RECONCILING]
-    return yes(ConditionType.READY, progressing.reason, progressing.message)
+    return yes(ConditionType.READY, progressing.reason, message)
 
 
 def merge(

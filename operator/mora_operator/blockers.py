@@ -17,7 +17,3 @@ def blockers(job: Job, settings: Settings) -> Iterator[tuple[str, str]]:
         yield "ImageMissing", "spec.cluster.image: no image is given, and this installation has no default one"
     if isinstance(job, RolloutJob) and job.spec.autoscaling is not None:
         yield "AutoscalingUnavailable", "spec.autoscaling: in a cluster give a fixed number of replicas"
-    for group, pod in (("head", job.spec.cluster.head.pod), ("workers", job.spec.cluster.workers.pod)):
-        for index, volume in enumerate(pod.volumes):
-            if "hostPath" in volume:
-                yield "ForbiddenVolume", f"spec.cluster.{group}.pod.volumes[{index}]: hostPath is not allowed"

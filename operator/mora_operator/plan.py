@@ -206,7 +206,8 @@ def check_attempt(view: View) -> Verdict:
             return Verdict(Phase.COMPLETE, reason, message or f"{rayjob.name} succeeded")
         case Stage.FAILED:
             ended = failure(rayjob, view.exit)
-            return Verdict(Phase.FAILED, ended.reason, ended.message, stalled=True, failure=ended)
+            counters = {} if ended.type is FailureClass.INFRA else {"failed": view.attempts["failed"] + 1}
+            return Verdict(Phase.FAILED, ended.reason, ended.message, stalled=True, failure=ended, counters=counters)
 
 
 CHECKS: tuple[Callable[[View], Verdict | None], ...] = (

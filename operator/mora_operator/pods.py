@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mora_jobs.api import Credential, Job
-from mora_jobs.api.cluster import CredentialForm, PodPatch, Resources
+from mora_jobs.api import Credential, Job, credentials
+from mora_jobs.api.cluster import CredentialForm, Resources
 from mora_jobs.api.progress import CA_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE
 
 from .resources import Object
@@ -16,7 +16,6 @@ JOB_FILE = f"{CONFIG}/job.json"
 CA_FILE = f"{CONFIG}/ca.crt"
 CODE = "/etc/mora-code"
 TOKEN = "/var/run/secrets/mora-progress"
-SECRETS = "/var/run/secrets/mora"
 USER = 1000
 TOKEN_SECONDS = 3600
 
@@ -35,9 +34,19 @@ HARDENED_CONTAINER: Object = {
     "runAsNonRoot": True,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+# Members of a pod that a patch sets as they are; the others are merged with ours.
+PLACEMENT = ("nodeSelector", "tolerations", "affinity", "priorityClassName", "schedulerName")
+PATCHED = (
+    *PLACEMENT,
+    "topologySpreadConstraints",
+    "runtimeClassName",
+    "resourceClaims",
+    "terminationGracePeriodSeconds",
+)
 DEFAULT_HEAD = {"cpu": "500m", "memory": "2Gi"}
 DEFAULT_WORKER = {"cpu": "1", "memory": "4Gi"}
 SHM_SIZE = "1Gi"
+SUBMITTER_LIMIT = "1Gi"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +95,21 @@ def head(source: PodSource) -> Object:
         {"name": TOKEN_VARIABLE, "value": f"{TOKEN}/token"},
     ]
     group = source.job.spec.cluster.head
-    return _template(source, "ray-head", parts, group.resources, DEFAULT_HEAD, group.pod)
+    return _template(source, "ray-head", parts, group.resources, DEFAULT_HEAD, group.pod.to_dict())
 
 
 def worker(source: PodSource) -> Object:
     """A Ray worker, where engines and trainers run."""
     group = source.job.spec.cluster.workers
     parts = _common(source, group.shm_size or SHM_SIZE)
-    return _template(source, "ray-worker", parts, group.resources, DEFAULT_WORKER, group.pod)
+    return _template(source, "ray-worker", parts, group.resources, DEFAULT_WORKER, group.pod.to_dict())
 
 
 def submitter(source: PodSource, cpu: str, memory: str) -> Object:
     """The pod that hands the driver to the Ray cluster and follows its log. KubeRay's own has no securityContext."""
-    resources = Resources(requests={"cpu": cpu, "memory": memory}, limits={"memory": memory})
-    group = source.job.spec.cluster.head.pod
-    placement = PodPatch(
-        node_selector=group.node_selector,
-        tolerations=group.tolerations,
-        affinity=group.affinity,
-        priority_class_name=group.priority_class_name,
-        security_context=group.security_context,
-    )
+    resources = Resources(requests={"cpu": cpu, "memory": memory}, limits={"memory": SUBMITTER_LIMIT})
+    patch = source.job.spec.cluster.head.pod.to_dict()
+    placement = {name: patch[name] for name in (*PLACEMENT, "securityContext") if name in patch}
     template = _template(source, "ray-job-submitter", _Parts(), resources, {}, placement)
     template["spec"]["restartPolicy"] = "Never"
     return template
@@ -126,44 +129,42 @@ def _common(source: PodSource, shm_size: str) -> _Parts:
     return parts
 
 
-def _add_credentials(parts: _Parts, credentials: Iterable[Credential]) -> None:
+def _add_credentials(parts: _Parts, given: Iterable[Credential]) -> None:
     """Secrets by reference: the operator never reads one, the kubelet hands it to the pod."""
     together: list[Object] = []
-    for credential in credentials:
+    for credential in given:
         name, secret = credential.name, credential.secret_ref
+        for variable, path in credentials.client_environment(credential).items():
+            parts.env.append({"name": variable, "value": path})
         if credential.as_ is CredentialForm.ENV:
             selector = {"secretKeyRef": {"name": secret.name, "key": secret.key}}
-            parts.env.append({"name": name.upper().replace("-", "_"), "valueFrom": selector})
+            parts.env.append({"name": credentials.variable(name), "valueFrom": selector})
         elif credential.mount_path is None:
             together.append({"secret": {"name": secret.name, "items": [{"key": secret.key, "path": name}]}})
         else:
             # subPath: a file put into a folder that exists must not hide its neighbours.
             source = {"secretName": secret.name, "items": [{"key": secret.key, "path": name}], "defaultMode": 0o440}
-            parts.volumes.append({"name": f"credential-{_slug(name)}", "secret": source})
-            parts.mounts.append(
-                {
-                    "name": f"credential-{_slug(name)}",
-                    "mountPath": credential.mount_path,
-                    "subPath": name,
-                    "readOnly": True,
-                }
-            )
+            volume = f"credential-{_slug(name)}"
+            parts.volumes.append({"name": volume, "secret": source})
+            mount = {"name": volume, "mountPath": credential.mount_path, "subPath": name, "readOnly": True}
+            parts.mounts.append(mount)
     if together:
-        parts.mount("mora-credentials", SECRETS, {"projected": {"sources": together, "defaultMode": 0o440}}, True)
+        source = {"projected": {"sources": together, "defaultMode": 0o440}}
+        parts.mount("mora-credentials", credentials.FOLDER, source, read_only=True)
 
 
 def _template(
-    source: PodSource, container: str, parts: _Parts, resources: Resources, default: Mapping[str, str], patch: PodPatch
+    source: PodSource, container: str, parts: _Parts, resources: Resources, default: Mapping[str, str], patch: Object
 ) -> Object:
     cluster = source.job.spec.cluster
     requests, limits = dict(resources.requests), dict(resources.limits)
     if not requests and not limits:
-        requests, limits = dict(default), {"memory": default["memory"]} if default else {}
+        requests, limits = dict(default), {"memory": default["memory"]}
     spec: Object = {
         "serviceAccountName": source.service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": HARDENED_POD | (patch.security_context or {}) | {"runAsNonRoot": True},
+        "securityContext": HARDENED_POD | patch.get("securityContext", {}) | {"runAsNonRoot": True},
         "containers": [
             {
                 "name": container,
@@ -171,25 +172,17 @@ def _template(
                 "imagePullPolicy": cluster.image_pull_policy.value,
                 "securityContext": HARDENED_CONTAINER,
                 "resources": {"requests": requests, "limits": limits},
-                "env": parts.env + [variable.to_dict() for variable in patch.env],
-                "envFrom": list(patch.env_from),
-                "volumeMounts": parts.mounts + list(patch.volume_mounts),
+                "env": parts.env + patch.get("env", []),
+                "envFrom": patch.get("envFrom", []),
+                "volumeMounts": parts.mounts + patch.get("volumeMounts", []),
             }
         ],
-        "volumes": parts.volumes + list(patch.volumes),
+        "volumes": parts.volumes + patch.get("volumes", []),
         "imagePullSecrets": [reference.to_dict() for reference in cluster.image_pull_secrets],
-        "nodeSelector": dict(patch.node_selector),
-        "tolerations": list(patch.tolerations),
-        "affinity": patch.affinity,
-        "topologySpreadConstraints": list(patch.topology_spread_constraints),
-        "priorityClassName": patch.priority_class_name,
-        "runtimeClassName": patch.runtime_class_name,
-        "schedulerName": patch.scheduler_name,
-        "resourceClaims": list(patch.resource_claims),
-        "terminationGracePeriodSeconds": patch.termination_grace_period_seconds,
+        **{name: patch[name] for name in PATCHED if name in patch},
     }
     # Ours come last: a label of the job's own must not take a pod out of its network policy.
-    metadata = {"labels": dict(patch.labels) | dict(source.labels), "annotations": dict(patch.annotations)}
+    metadata = {"labels": patch.get("labels", {}) | dict(source.labels), "annotations": patch.get("annotations", {})}
     return {"metadata": _without_empty(metadata), "spec": _without_empty(spec)}
 
 

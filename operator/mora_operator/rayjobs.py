@@ -104,10 +104,17 @@ def read(raw: Mapping[str, Any]) -> RayJob | None:
         job_status=status.get("jobStatus", ""),
         deployment_status=status.get("jobDeploymentStatus", ""),
         reason=status.get("reason", ""),
-        message=clip(str(status.get("message", "")).split("\n", 1)[0], 512),
+        message=summary(str(status.get("message", ""))),
         ran_at=(status.get("rayJobInfo") or {}).get("startTime"),
         end_time=status.get("endTime"),
     )
+
+
+def summary(message: str) -> str:
+    """First and last line of what KubeRay says: between them it puts up to 20,000 characters of the driver's log."""
+    lines = [line for line in message.splitlines() if line.strip()]
+    first = lines[0].split(", last available logs", 1)[0] if lines else ""
+    return clip(f"{first}: {lines[-1]}" if len(lines) > 1 else first, 512)
 
 
 def failure(rayjob: RayJob, exit: AttemptExit | None) -> Failure:

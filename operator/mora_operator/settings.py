@@ -34,10 +34,10 @@ class Settings(BaseModel):
     """Image of jobs that name none; it holds Ray and mora_jobs."""
     ray_version: str = "2.60.0"
     """Version of Ray in that image."""
-    submitter_cpu: str = "500m"
+    submitter_cpu: str = "200m"
     """CPU request of the pod that submits a driver to its Ray cluster."""
     submitter_memory: str = "256Mi"
-    """Memory request and limit of that pod."""
+    """Memory request of that pod; its limit is 1Gi."""
     kuberay_labels: Labels = {"app.kubernetes.io/component": "kuberay-operator"}
     """Labels of KubeRay's pods, which may reach the dashboard of a job's Ray cluster."""
     operator_labels: Labels = {"app.kubernetes.io/name": "mora-operator"}

@@ -1,0 +1,51 @@
+"""A namespace of the test's cluster, by kubectl."""
+
+import json
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A namespace of the cluster that enforces Pod Security `restricted`, with a shared volume of the node."""
+
+    name: str
+    volume: Path
+
+    def kubectl(self, *args: str, stdin: str | None = None) -> str:
+        command = [*shlex.split(os.environ.get("MORA_E2E_EXEC", "")), "kubectl", "-n", self.name, *args]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode:
+            raise AssertionError(f"kubectl {' '.join(args)}: {done.stderr or done.stdout}")
+        return done.stdout
+
+    def apply(self, *objects: Object) -> None:
+        self.kubectl(
+            "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        )
+
+    def get(self, kind: str, name: str) -> Object:
+        found: Object = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        return found
+
+    def await_job(self, kind: str, name: str, seconds: float, until: Callable[[Object], bool]) -> list[Object]:
+        """Follow a job until `until(status)` holds; every status that was seen on the way, in order."""
+        seen: list[Object] = []
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            status = self.get(kind, name).get("status", {})
+            if not seen or seen[-1] != status:
+                seen.append(status)
+            if until(status):
+                return seen
+            time.sleep(1)
+        phases = [status.get("phase") for status in seen]
+        raise AssertionError(f"{kind}/{name} did not get there in {seconds} s: {phases}, last {json.dumps(seen[-1])}")

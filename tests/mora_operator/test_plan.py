@@ -1,0 +1,244 @@
+"""plan(): a table of what is seen and what is decided."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from builders import EARLIER, KEY, NOW, SETTINGS, UID, condition, observed, rayjob, rollout_job
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mora_jobs.api import CommonStatus, Job, Phase
+from mora_operator.plan import Observed, Plan, changes, plan, stalled
+from mora_operator.references import References
+from mora_operator.resources import JobKey
+
+INITIALIZING = {"jobDeploymentStatus": "Initializing", "rayClusterName": "tiny-a1-x"}
+RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "tiny-a1-x", "jobId": "j"}
+SUCCEEDED = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "endTime": "2026-11-22T11:50:00Z"}
+OTHER = JobKey("RolloutJob", "team-a", "other")
+
+
+def decide(job: Job, seen: Observed) -> Plan:
+    return plan(job, seen, SETTINGS, NOW)
+
+
+def conditions(status: dict[str, Any] | None) -> dict[str, str]:
+    assert status is not None
+    return {each["type"]: each["status"] for each in status["conditions"]}
+
+
+def true_ones(status: dict[str, Any] | None) -> set[str]:
+    return {kind for kind, value in conditions(status).items() if value == "True"}
+
+
+def waiting_for(**status: Any) -> References:
+    return References((OTHER,), ((OTHER, {"metadata": {}, "spec": {}, "status": status}),))
+
+
+@pytest.mark.parametrize(
+    ("job", "seen", "phase", "true", "start"),
+    [
+        pytest.param(rollout_job(), observed(), "Provisioning", {"InputsReady", "Reconciling"}, 1, id="new"),
+        pytest.param(
+            rollout_job(), observed(rayjob(**INITIALIZING)), "Provisioning", {"InputsReady", "Reconciling"}, None,
+            id="cluster is made",
+        ),
+        pytest.param(
+            rollout_job(), observed(rayjob(**RUNNING)), "Running", {"InputsReady", "Ready", "ClusterReady"}, None,
+            id="runs",
+        ),
+        pytest.param(
+            rollout_job(), observed(rayjob(**SUCCEEDED)), "Complete", {"InputsReady", "Ready", "Complete"}, None,
+            id="succeeded",
+        ),
+        pytest.param(
+            rollout_job(), observed(rayjob(jobDeploymentStatus="Failed", jobStatus="FAILED", reason="AppFailed")),
+            "Failed", {"InputsReady", "Stalled", "Failed"}, None, id="failed",
+        ),
+        pytest.param(
+            rollout_job(), observed(rayjob(jobDeploymentStatus="Complete", jobStatus="STOPPED")),
+            "Failed", {"InputsReady", "Stalled", "Failed"}, None, id="stopped is no success",
+        ),
+        pytest.param(
+            rollout_job(output={"uri": "file://runs/x"}), observed(), "Stalled", {"InputsReady", "Stalled"}, None,
+            id="relative URI",
+        ),
+        pytest.param(
+            rollout_job(prompts={"rolloutJobRef": {"name": "other"}}), observed(references=References((OTHER,))),
+            "Waiting", {"Reconciling"}, None, id="reference is absent",
+        ),
+        pytest.param(
+            rollout_job(prompts={"rolloutJobRef": {"name": "other"}}),
+            observed(references=waiting_for(conditions=[condition("Complete", "False")])),
+            "Waiting", {"Ready"}, None, id="reference is unfinished: ready, so that helm --wait does not hang",
+        ),
+        pytest.param(
+            rollout_job(prompts={"rolloutJobRef": {"name": "other"}}),
+            observed(references=waiting_for(conditions=[condition("Failed")])),
+            "Waiting", {"Stalled"}, None, id="reference has failed",
+        ),
+        pytest.param(
+            rollout_job(prompts={"rolloutJobRef": {"name": "other"}}),
+            observed(references=waiting_for(conditions=[condition("Complete")])),
+            "Provisioning", {"InputsReady", "Reconciling"}, 1, id="reference is complete",
+        ),
+        pytest.param(
+            rollout_job(prompts={"rolloutJobRef": {"name": "tiny"}}),
+            observed(references=References((KEY,), (), cycle=True)), "Stalled", {"Stalled"}, None, id="cycle",
+        ),
+        pytest.param(rollout_job(suspend=True), observed(), "Suspended", {"InputsReady", "Ready", "Suspended"}, None, id="suspended"),
+        pytest.param(
+            rollout_job(), observed(attempts={"current": 1}, phase="Suspended"), "Provisioning",
+            {"InputsReady", "Reconciling"}, 2, id="resumed",
+        ),
+    ],
+)  # fmt: skip
+def test_each_state_has_one_phase_and_its_conditions(
+    job: Job, seen: Observed, phase: str, true: set[str], start: int | None
+) -> None:
+    if phase == "Waiting" and true == {"Stalled"}:
+        phase = "Stalled"
+    decided = decide(job, seen)
+    assert decided.status is not None
+    assert decided.status["phase"] == phase
+    assert true_ones(decided.status) == true
+    assert decided.start == start
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_record", "expected"),
+    [
+        ({"reason": "AppFailed"}, None, ("App", "AppFailed")),
+        ({"reason": "SubmissionFailed"}, None, ("Infra", "SubmissionFailed")),
+        ({"reason": "JobDeploymentStatusTransitionGracePeriodExceeded"}, None, ("Infra", "JobDeploymentStatusTransitionGracePeriodExceeded")),
+        ({"reason": "JobStatusCheckTimeoutExceeded"}, None, ("Infra", "JobStatusCheckTimeoutExceeded")),
+        ({"reason": "DeadlineExceeded"}, None, ("Deadline", "DeadlineExceeded")),
+        ({"reason": "PreRunningDeadlineExceeded"}, None, ("Deadline", "PreRunningDeadlineExceeded")),
+        ({"jobDeploymentStatus": "ValidationFailed", "reason": "ValidationFailed"}, None, ("App", "ValidationFailed")),
+        ({"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"}, None, ("App", "DriverStopped")),
+        (
+            {"reason": "AppFailed"}, {"class": "UserError", "reason": "CallableNotFound", "message": "no such", "attempt": 1},
+            ("UserError", "CallableNotFound"),
+        ),
+        (
+            {"reason": "AppFailed"}, {"class": "UserError", "reason": "CallableNotFound", "message": "", "attempt": 7},
+            ("App", "AppFailed"),
+        ),
+    ],
+)  # fmt: skip
+def test_failures_are_classified(
+    status: dict[str, Any], exit_record: dict[str, Any] | None, expected: tuple[str, str]
+) -> None:
+    failed = rayjob(**({"jobDeploymentStatus": "Failed", "jobStatus": "FAILED"} | status))
+    seen = observed(failed, **({"exit": exit_record} if exit_record else {}))
+    decided = decide(rollout_job(), seen)
+    assert decided.status is not None
+    past = decided.status["attemptHistory"][0]
+    assert (past["class"], past["reason"]) == expected
+    assert past["index"] == 1
+
+
+def test_a_finished_job_is_left_alone_whatever_its_rayjob_does() -> None:
+    done = [condition("Complete")]
+    seen = observed(rayjob(jobDeploymentStatus="Failed"), conditions=done, observedGeneration=1, phase="Complete")
+    assert decide(rollout_job(), seen) == Plan()
+
+
+def test_a_finished_job_still_shows_that_its_generation_was_seen() -> None:
+    seen = Observed(status={"conditions": [condition("Complete")], "observedGeneration": 1}, generation=2)
+    decided = decide(rollout_job(), seen)
+    assert decided.status is not None
+    assert decided.status["observedGeneration"] == 2
+    assert decided.status["conditions"][0]["observedGeneration"] == 2
+
+
+def test_a_job_that_is_deleted_gets_nothing() -> None:
+    assert decide(rollout_job(), observed(deleting=True)) == Plan()
+
+
+def test_suspending_deletes_the_rayjob_once() -> None:
+    running = rayjob(**RUNNING)
+    decided = decide(rollout_job(suspend=True), observed(running))
+    assert decided.stop == (running,)
+    assert decided.status is not None
+    assert decided.status["phase"] == "Suspending"
+    leaving = rayjob(deleting=True, **RUNNING)
+    assert decide(rollout_job(suspend=True), observed(leaving)).stop == ()
+
+
+def test_a_rayjob_that_was_taken_away_is_made_again_and_counted() -> None:
+    seen = observed(attempts={"current": 2, "failed": 0, "infraRestarts": 1}, phase="Running")
+    decided = decide(rollout_job(), seen)
+    assert decided.start == 3
+    assert decided.status is not None
+    assert decided.status["attempts"] == {"current": 3, "failed": 0, "infraRestarts": 2}
+    assert decided.status["attemptHistory"][0]["class"] == "ExternalDeletion"
+    assert decided.status["attemptHistory"][0]["index"] == 2
+
+
+def test_restarts_have_a_budget() -> None:
+    job = rollout_job(failurePolicy={"maxInfraRestarts": 1})
+    seen = observed(attempts={"current": 2, "failed": 0, "infraRestarts": 1}, phase="Running")
+    decided = decide(job, seen)
+    assert decided.start is None
+    assert "Failed" in true_ones(decided.status)
+
+
+def test_an_attempt_made_before_a_crash_is_adopted() -> None:
+    """The operator died between the create and the status write: the RayJob counts, status does not."""
+    decided = decide(rollout_job(), observed(rayjob(**RUNNING)))
+    assert decided.start is None
+    assert decided.status is not None
+    assert decided.status["attempts"]["current"] == 1
+    assert decided.status["currentAttempt"]["rayClusterName"] == "tiny-a1-x"
+
+
+def test_start_time_is_kept_and_completion_time_is_kuberays() -> None:
+    seen = observed(rayjob(**SUCCEEDED), startTime=EARLIER)
+    status = decide(rollout_job(), seen).status
+    assert status is not None
+    assert "startTime" not in status
+    assert status["completionTime"] == SUCCEEDED["endTime"]
+
+
+def test_what_was_decided_is_not_written_twice() -> None:
+    """Level-triggered: applying a plan's status and looking again, later, changes nothing."""
+    for seen in (observed(rayjob(**RUNNING)), observed(rayjob(**INITIALIZING))):
+        status = decide(rollout_job(), seen).status
+        assert status is not None
+        again = Observed(status=status, generation=1, rayjobs=seen.rayjobs)
+        later = plan(rollout_job(), again, SETTINGS, NOW + timedelta(hours=1)).status
+        assert later is not None
+        assert changes(status, later) == {}
+
+
+def test_a_spec_that_cannot_be_read_is_stalled() -> None:
+    status = stalled(observed(), NOW, "InvalidSpec", "spec.model: missing")
+    assert true_ones(status) == {"InputsReady", "Stalled"}
+
+
+deployment = st.sampled_from(
+    ["", "Initializing", "Waiting", "Running", "Complete", "Failed", "Retrying", "Suspended", "ValidationFailed"]
+)
+job_status = st.sampled_from(["", "PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"])
+
+
+@given(deployment, job_status, st.booleans(), st.booleans(), st.integers(0, 3))
+def test_whatever_kuberay_says_the_status_is_valid_and_ready_is_derived(
+    deployment: str, job_status: str, deleting: bool, suspend: bool, current: int
+) -> None:
+    one = rayjob(max(current, 1), deleting=deleting, jobDeploymentStatus=deployment, jobStatus=job_status)
+    seen = observed(one, attempts={"current": current, "failed": 0, "infraRestarts": 0})
+    decided = decide(rollout_job(suspend=suspend), seen)
+    assert decided.status is not None
+    CommonStatus.model_validate(decided.status)
+    values = conditions(decided.status)
+    assert (values["Ready"] == "True") == (values["Reconciling"] == "False" and values["Stalled"] == "False")
+    assert not (values["Complete"] == "True" and values["Failed"] == "True")
+    assert decided.start is None, "a live RayJob must never be doubled"
+    assert Phase(decided.status["phase"])
+
+
+def test_the_uid_decides_whose_rayjob_it_is() -> None:
+    assert rayjob().owner_uid == UID
