@@ -33,7 +33,7 @@ lint: .venv/.dev  ## style, types, import contracts
 	$(BIN)/lint-imports
 
 generate: .venv/.dev  ## crds/ and the API reference, from mora_jobs.api
-	$(BIN)/python -m mora_jobs.crds
+	$(BIN)/python -m mora_jobs.api crds
 
 e2e: .venv/.dev  ## the slow tests, and those that need a cluster (KUBECONFIG)
 	$(BIN)/pytest -m "slow or e2e"

@@ -21,7 +21,7 @@ from mora_jobs.estimators.reach import k_grid
 from mora_jobs.rollout.isolation import PromptClass, Thresholds, classify
 from mora_jobs.rollout.sensitivity import SubsetMeasures, sensitivity, stability
 
-DEFAULTS = Thresholds("Both", 0.7, 0.15, 0.6, 0.1, 0.02)
+DEFAULTS = Thresholds("Both", 0.7, 0.15, 0.6, 0.1, 0.06)
 NAMES = ["helpful", "harmless", "truthful"]
 MEANS = np.array([[0.65, 0.3, 0.3], [0.62, 0.62, 0.62], [0.35, 0.35, 0.35]])
 

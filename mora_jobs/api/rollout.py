@@ -46,8 +46,8 @@ class Isolation(Model):
     """Level that all dimensions must have at once in one rollout to count as joint."""
     joint_threshold: Probability = 0.1
     """joint(N) below which no rollout serves all dimensions."""
-    plateau_tolerance: Probability = 0.02
-    """Largest balance(N) − balance(N/2) that counts as a plateau: more sampling does not help."""
+    plateau_tolerance: Probability = 0.06
+    """A gain balance(N) − balance(N/2) below this counts as a plateau: more sampling does not help."""
 
 
 class RolloutSpec(CommonSpec):

@@ -44,11 +44,14 @@ def analyse(
         parts.append(SubsetMeasures.of(u, thresholds.joint_level))
         curves.append(Curves.of(u, thresholds.joint_level, k_grid(samples)))
         volumes.append(normalised_hypervolume(u))
-    subsets, curve = SubsetMeasures.concatenate(parts), Curves.concatenate(curves)
+    # In the order of ids: rows are committed as they finish, and a resumed run must show what an unbroken one shows.
+    order = np.argsort(np.asarray(ids))
+    ids = [ids[i] for i in order]
+    subsets, curve = SubsetMeasures.concatenate(parts).select(order), Curves.concatenate(curves).select(order)
     isolation = classify(subsets.full, thresholds)
     histogram = isolation.histogram(names)
 
-    _write_rows(store, names, ids, isolation, subsets, np.concatenate(volumes))
+    _write_rows(store, names, ids, isolation, subsets, np.concatenate(volumes)[order])
     write_json(store, "isolation.json", histogram | {"sensitivity": sensitivity(subsets, thresholds, names)})
     single = isolation.is_class(PromptClass.SINGLE_REWARD)
     points = average(curve, names)
@@ -66,6 +69,7 @@ def analyse(
             balance=api.number(point.balance.value),
         )
         for point in points
+        if not np.isnan(point.balance.value)  # too many scores are missing for any prompt to have k complete rollouts
     ]
 
 
