@@ -7,7 +7,7 @@ import yaml
 from .base import GROUP, VERSION, Rule
 from .immutability import freeze
 from .resolved import KINDS
-from .schema import Schema, as_validation, structural
+from .schema import Schema, as_validation, structural, without_defaults
 
 MAX_FILE_BYTES = 262_144
 """`kubectl apply` keeps the whole object in an annotation; this is the API server's limit for it."""
@@ -70,7 +70,7 @@ def root_schema(kind: str) -> Schema:
     root = structural(KINDS[kind])
     properties = root["properties"]
     freeze(properties["spec"])
-    properties["status"]["default"] = {"observedGeneration": -1}
+    properties["status"] = without_defaults(properties["status"]) | {"default": {"observedGeneration": -1}}
     properties["apiVersion"] = {"type": "string", "description": f"{GROUP}/{VERSION}"}
     properties["kind"] = {"type": "string", "description": kind}
     # Kubernetes' own; the name is declared so that the rules below can point at it.

@@ -51,6 +51,17 @@ def structural(model: type[BaseModel], mode: JsonSchemaMode = "validation") -> S
     return _convert(generated, definitions, ())
 
 
+def without_defaults(node: Schema) -> Schema:
+    """The schema without any default: a status holds what was reported, and nothing else."""
+    out = {key: value for key, value in node.items() if key != "default"}
+    if "properties" in out:
+        out["properties"] = {name: without_defaults(child) for name, child in out["properties"].items()}
+    for inner in ("items", "additionalProperties"):
+        if inner in out:
+            out[inner] = without_defaults(out[inner])
+    return out
+
+
 def _convert(node: Schema, definitions: dict[str, Schema], parents: tuple[str, ...]) -> Schema:
     node = _without_null(node)
     if "$ref" in node:
