@@ -1,5 +1,6 @@
 """Stores of every kind the tests run on: a folder, memory, and a real S3 server (versitygw) when its binary is there."""
 
+import multiprocessing
 import os
 import shutil
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,17 @@ def make_store(request: pytest.FixtureRequest, kind: str, folder: Path) -> Store
         return Store(f"memory://{uuid.uuid4().hex}/out")
     request.getfixturevalue("s3_server")
     return Store(f"s3://{BUCKET}/{uuid.uuid4().hex}/out")
+
+
+@pytest.fixture(scope="session")
+def processes() -> ForkServerContext:
+    """Children are forked from a server that has the libraries loaded, and nothing else: quick, and no locks are inherited."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mora_jobs.artifacts.table", "pandas", "s3fs"])
+    return context
+
+
+@pytest.fixture
+def aws_environment(shared_store: Store) -> dict[str, str]:
+    """What a child needs to find the S3 server; the fork server may have been started before it was known."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

@@ -1,7 +1,6 @@
 """kill -9 of a writer: afterwards every row is there once, and what was committed before is there byte by byte."""
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -9,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,6 @@ KEYS = [f"p{number:03d}" for number in range(48)]
 BATCH = 3
 FILE_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.scandir", "os.listdir"}
 RANDOM_POINTS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 20))]
-# Children are forked from a server that has the libraries loaded, and nothing else.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["mora_jobs.artifacts.table", "pandas", "s3fs"])
 
 
 def expected(key: str) -> dict[str, str]:
@@ -60,10 +57,12 @@ def kill_at_file_event(number: int, root: str) -> None:
 
 
 def run_writer(
-    store: Store, die_at: int | None = None, interrupt: Callable[[Any, Connection], None] | None = None
+    processes: ForkServerContext,
+    arguments: tuple[Store, dict[str, str], int | None],
+    interrupt: Callable[[Any, Connection], None] | None = None,
 ) -> int:
-    ours, theirs = CONTEXT.Pipe()
-    writer = CONTEXT.Process(target=write_what_is_left, args=(store, aws_environment(), die_at, theirs))
+    ours, theirs = processes.Pipe()
+    writer = processes.Process(target=write_what_is_left, args=(*arguments, theirs))
     writer.start()
     theirs.close()
     if interrupt is not None:
@@ -80,10 +79,6 @@ def drain(events: Connection) -> None:
             events.recv()
     except (EOFError, ConnectionResetError):
         return
-
-
-def aws_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
 
 
 def committed_files(store: Store) -> dict[str, bytes]:
@@ -122,9 +117,12 @@ def check_complete(store: Store) -> None:
 
 
 @pytest.mark.parametrize("seed", RANDOM_POINTS)
-def test_killed_before_any_file_operation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_killed_before_any_file_operation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: ForkServerContext, seed: int
+) -> None:
     store, rng = Store(f"file://{tmp_path}/out"), random.Random(seed)
-    kills = resume_until_done(store, (lambda: run_writer(store, die_at=rng.randrange(1, 200)) for _ in range(60)))
+    attempts = (lambda: run_writer(processes, (store, {}, rng.randrange(1, 200))) for _ in range(60))
+    kills = resume_until_done(store, attempts)
     assert kills > 0
     monkeypatch.setattr(local_files, "STALE_SECONDS", -1.0)
     check_complete(store)
@@ -132,16 +130,17 @@ def test_killed_before_any_file_operation(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("seed", RANDOM_POINTS)
-def test_killed_at_a_random_time(shared_store: Store, seed: int) -> None:
+def test_killed_at_a_random_time(
+    shared_store: Store, processes: ForkServerContext, aws_environment: dict[str, str], seed: int
+) -> None:
     rng = random.Random(seed)
 
     def kill_soon(writer: Any, events: Connection) -> None:
         events.recv()  # it has committed something
-        time.sleep(rng.uniform(0, 0.1))  # the point of the test is that nobody chose the moment
+        time.sleep(rng.uniform(0, 0.08))  # the point of the test is that nobody chose the moment
         writer.kill()
 
-    attempts = (
-        lambda kill=kill_soon if number < 2 else None: run_writer(shared_store, interrupt=kill) for number in range(9)
-    )
-    resume_until_done(shared_store, attempts)
+    arguments = (shared_store, aws_environment, None)
+    interrupts = [kill_soon, kill_soon, None, None, None]
+    resume_until_done(shared_store, (lambda kill=kill: run_writer(processes, arguments, kill) for kill in interrupts))
     check_complete(shared_store)

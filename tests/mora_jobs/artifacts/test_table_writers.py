@@ -1,8 +1,9 @@
 """Many writers at once, dead ones and ones that were only thought dead: each key is committed once."""
 
 import itertools
-import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
 import pyarrow as pa
@@ -31,6 +32,10 @@ def append_all(store: Store, writer: int, keys: list[str]) -> list[str]:
     return won
 
 
+def set_environment(values: dict[str, str]) -> None:
+    os.environ.update(values)
+
+
 def check_exactly_once(store: Store, won: list[list[str]]) -> None:
     table = Table(store, "t", SCHEMA)
     found = {each["id"]: each["writer"] for each in table.rows()}
@@ -48,10 +53,11 @@ def test_threads_race_for_the_same_keys(store: Store) -> None:
     assert sorted(itertools.chain(*won)) == keys
 
 
-def test_processes_race_for_the_same_keys(shared_store: Store) -> None:
+def test_processes_race_for_the_same_keys(
+    shared_store: Store, processes: ForkServerContext, aws_environment: dict[str, str]
+) -> None:
     keys = [f"{number:02d}" for number in range(12)]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context) as pool:
+    with ProcessPoolExecutor(2, processes, set_environment, (aws_environment,)) as pool:
         won = list(pool.map(append_all, [shared_store] * 4, range(4), [keys] * 4))
     check_exactly_once(shared_store, won)
     assert sorted(itertools.chain(*won)) == keys
