@@ -40,8 +40,24 @@ class Completion:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class EngineInfo:
+    """What runs: for logs, for the job's record, and for how much work to keep in flight."""
+
+    engine: str  # "VLLM" | "Transformers" | "OpenAICompatible"
+    version: str
+    model: str
+    digest: str | None
+    device: str
+    max_model_len: int | None
+    max_sequences: int  # samples that it draws at the same time
+    exact: bool  # whether a sample depends on its prompt, its seed and its index alone, bit by bit
+
+
 class Engine(Protocol):
     """A model that generates. All methods may be awaited concurrently; the engine batches as it can."""
+
+    info: EngineInfo
 
     async def generate(self, request: Request, sampling: api.Sampling) -> Completion:
         """Draw `request.n` samples. What is wrong with the prompt alone comes back as `Completion.error`."""

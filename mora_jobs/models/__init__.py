@@ -1,7 +1,16 @@
 """A model URI becomes a local folder, its tokenizer and its chat template, each pinned by a digest."""
 
+from mora_jobs.models.adapters import combined_adapter
 from mora_jobs.models.chat import load_tokenizer, render_chat
 from mora_jobs.models.local_model import LocalAdapter, LocalModel, fetch
-from mora_jobs.models.weights import load_causal_lm, merged_folder
+from mora_jobs.models.weights import load_causal_lm
 
-__all__ = ["LocalAdapter", "LocalModel", "fetch", "load_causal_lm", "load_tokenizer", "merged_folder", "render_chat"]
+__all__ = [
+    "LocalAdapter",
+    "LocalModel",
+    "combined_adapter",
+    "fetch",
+    "load_causal_lm",
+    "load_tokenizer",
+    "render_chat",
+]

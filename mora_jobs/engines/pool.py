@@ -1,0 +1,165 @@
+"""Engine replicas as Ray actors that are never idle and may die.
+
+with EnginePool(model, engine, sampling, replicas=2) as pool:
+    for completion in pool.generate(requests):
+        ...
+
+Requests stream: as many are in flight as the engines need to be always full, never a chunk with a barrier at its end, and
+nothing is kept once it has been yielded, so memory does not depend on the number of prompts.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import ray
+
+from mora_jobs import api
+from mora_jobs.engines.base import Completion, EngineInfo, Messages, Request
+from mora_jobs.engines.choice import choose, environment
+from mora_jobs.engines.cluster import connect, total
+from mora_jobs.engines.host import Question, Result, Work
+from mora_jobs.engines.placement import place
+from mora_jobs.engines.replica import Replica
+
+DEPTH = 2.0  # samples in flight, in units of what the engine draws at once: one half runs, the other half waits
+_log = logging.getLogger(__name__)
+
+
+class EnginePool:
+    """`replicas` engines for one model; a context manager that holds them.
+
+    Entering it waits until the first replica has loaded the model; the others join when they are ready. A replica that
+    dies is started again and gets its requests again (a sample depends on its seed, not on who draws it). Raises
+    UserError for the user's mistakes, EngineDied when replicas die without getting anything done.
+    """
+
+    def __init__(
+        self,
+        model: api.ModelRef,
+        engine: api.Engine,
+        sampling: api.Sampling,
+        replicas: int = 1,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._model, self._engine, self._sampling = model, engine, sampling
+        self._count = replicas
+        self._env = dict(env or {})
+        self._replicas: list[Replica] = []
+        self._busy = False
+
+    def __enter__(self) -> Self:
+        connect()
+        gpus = total("GPU") > 0
+        choice = choose(self._engine.type, gpus)
+        if choice.reason:
+            _log.warning("engine.type %s: %s", self._engine.type.value, choice.reason)
+        placement = place(self._engine, gpus, total("CPU"), self._count)
+        env = environment(choice, placement.threads) | self._env
+        arguments = (self._model, self._engine, self._sampling, choice)
+        self._replicas = [Replica(arguments, placement, env) for _ in range(self._count)]
+        try:
+            self._wait_for_first()
+        except BaseException:
+            self._close(gently=False)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close(gently=kind is None)
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs, as the first replica that is ready said."""
+        return next(each.info for each in self._replicas if each.info is not None)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Completions as they finish, in any order; `requests` is read as fast as the engines take it.
+
+        Closing the iterator early stops what is in flight.
+        """
+        for _, result in self._run((request, request.n) for request in requests):
+            assert isinstance(result, Completion)
+            yield result
+
+    def option_logprobs(self, prompts: Sequence[Messages], options: Sequence[str]) -> list[list[float] | None]:
+        """For each prompt log p(option | prompt) of all options, in nats; None where the engine cannot tell."""
+        questions = [Question(tuple(dict(each) for each in prompt), tuple(options)) for prompt in prompts]
+        found: list[list[float] | None] = [None] * len(questions)
+        for position, result in self._run((question, 1) for question in questions):
+            assert result is None or isinstance(result, list)
+            found[position] = result
+        return found
+
+    def _run(self, items: Iterable[tuple[Request | Question, int]]) -> Iterator[tuple[int, Any]]:
+        """Results with the positions of their items. An item comes with its weight: the samples it draws."""
+        if self._busy:
+            raise RuntimeError("one call of a pool at a time: finish or close the iterator of the call before")
+        self._busy = True
+        todo = (((position, item), weight) for position, (item, weight) in enumerate(items))
+        again: deque[tuple[Work, int]] = deque()  # what dead engines held goes first
+        results: list[Result] = []
+        try:
+            while True:
+                for replica in self._replicas:
+                    if replica.idle:
+                        replica.send(_fill(replica, again, todo))
+                yield from results  # the engines work while the caller does
+                if (
+                    not again
+                    and not any(each.load for each in self._replicas)
+                    and any(each.idle for each in self._replicas)
+                ):
+                    return  # an engine is ready, and nothing was left for it
+                results = []
+                for replica in self._ready():
+                    finished, orphans = replica.receive()
+                    results += finished
+                    again += orphans
+        finally:
+            for replica in self._replicas:
+                replica.forget()
+            self._busy = False
+
+    def _ready(self) -> list[Replica]:
+        """Replicas whose call has ended; blocks until there is one."""
+        calls = {each.call: each for each in self._replicas if each.call is not None}
+        while True:
+            first, rest = ray.wait(list(calls), num_returns=1, timeout=60)
+            if first:
+                more, _ = ray.wait(rest, num_returns=len(rest), timeout=0) if rest else ([], [])
+                return [calls[call] for call in first + more]
+            for replica in self._replicas:
+                replica.explain_wait()
+
+    def _wait_for_first(self) -> None:
+        while not any(each.info for each in self._replicas):
+            for replica in self._ready():
+                replica.receive()
+        info = self.info
+        _log.info("%s %s on %s: %s", info.engine, info.version, info.device, info.model)
+
+    def _close(self, gently: bool) -> None:
+        for replica in self._replicas:
+            replica.close(gently)
+        self._replicas = []
+
+
+def _fill(
+    replica: Replica, again: deque[tuple[Work, int]], todo: Iterator[tuple[Work, int]]
+) -> list[tuple[Work, int]]:
+    """The work that `replica` takes now: up to a queue of DEPTH times what it draws at once."""
+    assert replica.info is not None
+    load, limit = replica.load, DEPTH * replica.info.max_sequences
+    batch: list[tuple[Work, int]] = []
+    while load < limit:
+        item = again.popleft() if again else next(todo, None)
+        if item is None:
+            break
+        batch.append(item)
+        load += item[1]
+    return batch

@@ -1,0 +1,153 @@
+"""The pool: engines as Ray actors, streamed, exact, and back after a kill -9."""
+
+import itertools
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from mora_jobs import api
+from mora_jobs.engines.base import Completion, Request, request_seed
+from mora_jobs.engines.pool import EnginePool
+from mora_jobs.engines.replica import EngineDied
+from mora_jobs.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+SAMPLING = api.Sampling(max_tokens=12, temperature=0.9, top_k=40)
+ENGINE = api.Engine.model_validate({"type": "Transformers", "extraArgs": {"max_num_seqs": "32"}})
+
+
+def requests(count: int, n: int = 3) -> Iterator[Request]:
+    for i in range(count):
+        yield Request(
+            f"p{i}", ({"role": "user", "content": f"How do I bake bread number {i}?"},), n, request_seed(1, f"p{i}")
+        )
+
+
+def by_id(completions: list[Completion]) -> dict[str, Completion]:
+    found = {each.id: each for each in completions}
+    assert len(found) == len(completions)
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> api.ModelRef:
+    return api.ModelRef(uri=f"file://{tiny_model}")
+
+
+@pytest.fixture(scope="module")
+def pool(model: api.ModelRef) -> Iterator[EnginePool]:
+    with EnginePool(model, ENGINE, SAMPLING) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def expected(pool: EnginePool) -> dict[str, Completion]:
+    return by_id(list(pool.generate(requests(60))))
+
+
+def kill_engine(pool: EnginePool, index: int = 0) -> None:
+    """kill -9 of the process of a replica's actor."""
+    actor = pool._replicas[index]._actor
+    pid = ray.get(actor.__ray_call__.remote(lambda self: os.getpid()))
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_every_prompt_once_with_all_its_samples(expected: dict[str, Completion]) -> None:
+    assert sorted(expected) == sorted(f"p{i}" for i in range(60))
+    assert all(len(each.samples) == 3 and each.error is None for each in expected.values())
+
+
+def test_requests_are_read_as_they_are_needed(pool: EnginePool) -> None:
+    read = 0
+
+    def endless() -> Iterator[Request]:
+        nonlocal read
+        for each in requests(10**9):
+            read += 1
+            yield each
+
+    stream = pool.generate(endless())
+    taken = list(itertools.islice(stream, 30))
+    assert len(taken) == 30
+    assert read <= 30 + 3 * 32  # what was yielded, what is in flight (2 × 32 samples, 3 a prompt), what just came in
+    stream.close()
+    assert pool._replicas[0].load == 0
+
+
+def test_the_pool_can_be_used_again_after_closing_early(pool: EnginePool, expected: dict[str, Completion]) -> None:
+    stream = pool.generate(requests(1000))
+    next(stream)
+    with pytest.raises(RuntimeError, match="one call of a pool at a time"):
+        next(pool.generate(requests(1)))
+    stream.close()
+    assert by_id(list(pool.generate(requests(60)))) == expected
+
+
+def test_no_requests(pool: EnginePool) -> None:
+    assert list(pool.generate([])) == []
+    assert pool.option_logprobs([], ["1"]) == []
+
+
+def test_killed_engine_comes_back_and_draws_the_same(pool: EnginePool, expected: dict[str, Completion]) -> None:
+    found = []
+    for count, completion in enumerate(pool.generate(requests(60))):
+        found.append(completion)
+        if count == 10:
+            kill_engine(pool)
+    assert by_id(found) == expected
+
+
+def test_engine_killed_between_two_calls(pool: EnginePool, expected: dict[str, Completion]) -> None:
+    stream = pool.generate(requests(60))
+    next(stream)
+    kill_engine(pool)
+    stream.close()
+    assert by_id(list(pool.generate(requests(60)))) == expected
+
+
+def test_an_error_of_the_iterable_comes_through(pool: EnginePool) -> None:
+    def broken() -> Iterator[Request]:
+        yield from requests(5)
+        raise KeyError("no such column")
+
+    with pytest.raises(KeyError, match="no such column"):
+        list(pool.generate(broken()))
+    assert len(list(pool.generate(requests(2)))) == 2
+
+
+def test_option_logprobs_keep_the_order_of_the_prompts(pool: EnginePool) -> None:
+    prompts = [[{"role": "user", "content": f"Rate number {i}"}] for i in range(9)]
+    found = pool.option_logprobs(prompts, ["1", "2", "3"])
+    assert found == [pool.option_logprobs([prompt], ["1", "2", "3"])[0] for prompt in prompts]
+    assert len({tuple(each) for each in found if each is not None}) == 9
+
+
+def test_two_replicas_share_the_work(model: api.ModelRef, expected: dict[str, Completion]) -> None:
+    with EnginePool(model, ENGINE, SAMPLING, replicas=2) as pool:
+        assert by_id(list(pool.generate(requests(60)))) == expected
+        assert pool.info.engine == "Transformers"
+        assert pool.info.max_model_len == 512
+
+
+@pytest.mark.parametrize(
+    ("uri", "engine", "message"),
+    [
+        ("file:///no/such/model", ENGINE, "^file:///no/such/model: there is no such file or folder; correct the URI$"),
+        (None, api.Engine(type="Transformers", quantization="AWQ"), "^engine.quantization: AWQ needs vLLM; .*$"),
+    ],
+)
+def test_mistakes_are_one_line(model: api.ModelRef, uri: str | None, engine: api.Engine, message: str) -> None:
+    ref = api.ModelRef(uri=uri) if uri else model
+    with pytest.raises(UserError, match=message), EnginePool(ref, engine, SAMPLING):
+        pass
+
+
+def test_an_engine_that_dies_at_every_start_is_given_up(model: api.ModelRef) -> None:
+    # The process cannot be made at all: the interpreter dies while it starts.
+    pool = EnginePool(model, ENGINE, SAMPLING, env={"PYTHONHOME": "/nowhere"})
+    with pytest.raises(EngineDied, match="an engine died 4 times in a row while it started"), pool:
+        pass
