@@ -1,0 +1,348 @@
+"""The operator on a real API server with KubeRay's schema. The test plays KubeRay: it writes the RayJobs' status."""
+
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from control_plane import Cluster
+from operator_process import Object, Operator, install, running_operator, wait_until
+
+SECONDS = 30
+INITIALIZING = {"jobDeploymentStatus": "Initializing", "rayClusterName": "x-a1-c"}
+RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "x-a1-c", "jobId": "x-a1-j"}
+SUCCEEDED = RUNNING | {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
+FAILED = RUNNING | {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "reason": "AppFailed"}
+EXIT = {"class": "Success", "reason": "Complete", "message": ""}
+
+
+class Team:
+    """A namespace of a test, with what KubeRay, the kubelet and drivers would do in it."""
+
+    def __init__(self, cluster: Cluster, operator: Operator, name: str) -> None:
+        self.cluster, self.operator, self.name = cluster, operator, name
+
+    def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> str:
+        return self.cluster.kubectl("-n", self.name, *args, stdin=stdin, check=check).stdout
+
+    def apply_job(self, name: str, **spec: Any) -> None:
+        python = {"callable": "rewards:length"}
+        document = {
+            "apiVersion": "mora.dev/v1alpha1",
+            "kind": "RolloutJob",
+            "metadata": {"name": name, "namespace": self.name},
+            "spec": {
+                "model": {"uri": "pvc://models/tiny"},
+                "prompts": {"uri": "pvc://data/prompts.jsonl"},
+                "rewards": [{"name": "length", "python": python}],
+                "output": {"uri": f"pvc://data/runs/{name}"},
+            }
+            | spec,
+        }
+        self.cluster.apply(document)
+
+    def get(self, kind: str, name: str) -> Object | None:
+        text = self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found")
+        return json.loads(text) if text else None
+
+    def status(self, name: str) -> Object:
+        job = self.get("rolloutjob", name)
+        assert job is not None
+        status: Object = job["status"]
+        return status
+
+    def await_status(self, name: str, holds: Callable[[Object], bool]) -> Object:
+        def look() -> Object | None:
+            status = self.status(name)
+            return status if holds(status) else None
+
+        def tell() -> str:
+            return json.dumps(self.status(name), indent=1) + self.operator.log[-2000:]
+
+        found: Object = wait_until(look, SECONDS, tell)
+        return found
+
+    def await_phase(self, name: str, phase: str) -> Object:
+        return self.await_status(name, lambda status: status.get("phase") == phase)
+
+    def await_object(self, kind: str, name: str) -> Object:
+        found: Object = wait_until(lambda: self.get(kind, name), SECONDS, lambda: self.operator.log[-3000:])
+        return found
+
+    def kuberay_says(self, rayjob: str, status: Object) -> None:
+        self.await_object("rayjob", rayjob)
+        self.kubectl(
+            "patch", "rayjob", rayjob, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status})
+        )
+
+    def token(self, account: str, audience: str) -> str:
+        return self.kubectl("create", "token", account, f"--audience={audience}").strip()
+
+    def audience(self, name: str, attempt: int = 1) -> str:
+        job = self.get("rolloutjob", name)
+        assert job is not None
+        return f"mora.dev/{self.name}/RolloutJob/{name}/{job['metadata']['uid']}/{attempt}"
+
+    def trust(self, rayjob: str) -> ssl.SSLContext:
+        """What a pod of this attempt trusts: the authority in its ConfigMap."""
+        config = self.get("configmap", rayjob)
+        assert config is not None
+        return ssl.create_default_context(cadata=config["data"]["ca.crt"])
+
+    def report(self, name: str, body: Object | bytes, token: str | None = None, attempt: int = 1) -> httpx.Response:
+        """POST as the driver of an attempt does."""
+        token = token or self.token(f"{name}-rlj", self.audience(name, attempt))
+        url = f"{self.operator.progress}/{self.name}/rolloutjobs/{name}/{attempt}"
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.post(url, content=content, headers=headers, verify=self.trust(f"{name}-a1"), timeout=30)
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    install(cluster)
+    with running_operator(cluster, tmp_path_factory.mktemp("operator")) as operator:
+        yield operator
+        assert 'code="403"' not in operator.metrics(), "the chart's rights are not enough"
+        assert "Traceback" not in operator.log
+
+
+@pytest.fixture(scope="module")
+def team(cluster: Cluster, operator: Operator) -> Team:
+    cluster.kubectl("create", "namespace", "team")
+    return Team(cluster, operator, "team")
+
+
+def test_the_life_of_a_job(team: Team) -> None:
+    team.apply_job("life")
+    rayjob = team.await_object("rayjob", "life-a1")
+    job = team.get("rolloutjob", "life")
+    assert job is not None
+    assert rayjob["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+    assert team.await_phase("life", "Provisioning")["currentAttempt"]["rayJobName"] == "life-a1"
+    for kind, name in (("configmap", "life-a1"), ("serviceaccount", "life-rlj"), ("networkpolicy", "life-rlj")):
+        assert team.get(kind, name) is not None, kind
+
+    team.kuberay_says("life-a1", INITIALIZING)
+    team.kuberay_says("life-a1", RUNNING)
+    running = team.await_phase("life", "Running")
+    assert running["currentAttempt"]["rayClusterName"] == "x-a1-c"
+
+    counts = {
+        "prompts": {"total": 8, "completed": 4, "failed": 0},
+        "samples": 16,
+        "tokens": {"prompt": 9, "generated": 9},
+    }
+    progress = {"progressPercentage": 50, "completed": 4, "total": 8, "unit": "Prompts", "stage": "Rollouts"}
+    metrics = [{"name": "prompts_per_second", "value": "2"}]
+    answer = team.report("life", {"progress": progress, "metrics": metrics, "result": {"rollouts": counts}})
+    assert (answer.status_code, answer.json()) == (200, {"desired": "Continue"})
+    seen = team.await_status("life", lambda status: "progress" in status)
+    assert seen["progress"]["progressPercentage"] == 50
+    assert seen["rollouts"]["samples"] == 16
+    assert seen["phase"] == "Running"
+
+    outputs = [{"name": "rollouts", "uri": "file:///mnt/mora/volumes/data/runs/life/rollouts", "items": 8}]
+    assert team.report("life", {"outputs": outputs, "exit": EXIT}).status_code == 200
+    kept = team.status("life")  # the last report is written before it is acknowledged
+    assert kept["exit"] == EXIT | {"attempt": 1}
+    assert kept["outputs"][0]["uri"] == "pvc://data/runs/life/rollouts"
+    assert kept["rollouts"]["samples"] == 16, "what was reported before stays"
+
+    team.kuberay_says("life-a1", SUCCEEDED)
+    done = team.await_phase("life", "Complete")
+    conditions = {condition["type"]: condition["status"] for condition in done["conditions"]}
+    assert conditions["Complete"] == conditions["Ready"] == "True"
+    assert conditions["Failed"] == conditions["Stalled"] == conditions["Reconciling"] == "False"
+    assert done["observedGeneration"] == 1
+    team.kubectl("wait", "--for=condition=Complete", "rolloutjob/life", "--timeout=1s")
+    wide = team.kubectl("get", "rlj", "life", "-o", "wide").splitlines()
+    assert wide[1].split()[:4] == ["life", "Complete", "50", "1"]
+    job = team.get("rolloutjob", "life")
+    assert job is not None
+    assert job["metadata"]["generation"] == 1, "nothing is written back into spec"
+    assert "finalizers" not in job["metadata"]
+    assert not [key for key in job["metadata"]["annotations"] if "kopf" in key]
+
+
+def test_a_failed_driver_is_explained_by_its_own_record(team: Team) -> None:
+    team.apply_job("mistake")
+    team.kuberay_says("mistake-a1", RUNNING)
+    team.await_phase("mistake", "Running")
+    record = {"class": "UserError", "reason": "CallableNotFound", "message": "rewards:length: no module named rewards"}
+    assert team.report("mistake", {"exit": record}).status_code == 200
+    team.kuberay_says("mistake-a1", FAILED)
+    failed = team.await_phase("mistake", "Failed")
+    assert failed["attemptHistory"][0]["class"] == "UserError"
+    stalled = next(condition for condition in failed["conditions"] if condition["type"] == "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "CallableNotFound")
+    assert "no module named rewards" in stalled["message"]
+
+
+def test_only_the_pods_of_an_attempt_may_report_for_it(team: Team) -> None:
+    for name in ("mine", "theirs"):
+        team.apply_job(name)
+        team.kuberay_says(f"{name}-a1", RUNNING)
+        team.await_phase(name, "Running")
+    body = {"progress": {"progressPercentage": 1}}
+
+    def refused(token: str, attempt: int = 1) -> int:
+        return team.report("mine", body, token, attempt).status_code
+
+    team.kubectl("create", "serviceaccount", "somebody")
+    audience = team.audience("mine")
+    assert refused("not-a-token") == 401
+    assert refused(team.token("theirs-rlj", team.audience("theirs"))) == 401, "another job's token"
+    assert refused(team.token("mine-rlj", "https://kubernetes.default.svc")) == 401, "a token for the API server"
+    assert refused(team.token("mine-rlj", team.audience("mine", 2))) == 401, "another attempt's token"
+    assert refused(team.token("somebody", audience)) == 403, "another ServiceAccount"
+    assert refused(team.token("mine-rlj", team.audience("mine", 2)), 2) == 410, "an attempt that does not run"
+    own = team.token("mine-rlj", audience)
+    assert team.report("mine", body, own).status_code == 200
+    for bad, status in (
+        (b"{", 400),
+        (b'{"unknown": 1}', 400),
+        (b'{"result": {"pareto": {}}}', 400),
+        (b'{"progress": {"progressPercentage": 101}}', 400),
+        (b'{"progress": {"stage": "' + b"x" * 70_000 + b'"}}', 413),
+    ):
+        assert team.report("mine", bad, own).status_code == status, bad[:40]
+    url = f"{team.operator.progress}/team/rolloutjobs/absent/1"
+    assert httpx.post(url, headers={"Authorization": f"Bearer {own}"}, verify=team.trust("mine-a1")).status_code == 404
+
+
+def test_transformers_own_callback_is_understood(team: Team) -> None:
+    team.apply_job("trainer")
+    team.kuberay_says("trainer-a1", RUNNING)
+    team.await_phase("trainer", "Running")
+    status = {"progressPercentage": 42, "estimatedRemainingSeconds": 7, "metrics": [{"name": "loss", "value": "0.69"}]}
+    sent = {"trainerStatus": status | {"lastUpdatedTime": "2026-11-22T04:00:00+00:00"}}
+    assert team.report("trainer", sent).status_code == 200
+    seen = team.await_status("trainer", lambda status: "progress" in status)
+    assert (seen["progress"]["progressPercentage"], seen["metrics"][0]["name"]) == (42, "loss")
+
+
+def test_an_operator_that_dies_and_comes_back_goes_on(team: Team) -> None:
+    team.apply_job("crash")
+    team.kuberay_says("crash-a1", RUNNING)
+    team.await_phase("crash", "Running")
+    before = team.get("rayjob", "crash-a1")
+    assert before is not None
+    team.report("crash", {"progress": {"progressPercentage": 10}, "result": {"rollouts": {"samples": 3}}})
+    team.await_status("crash", lambda status: "progress" in status)
+    authority = team.get("configmap", "crash-a1")
+    assert authority is not None
+
+    team.operator.kill()
+    team.kuberay_says("crash-a1", RUNNING | {"message": "changed while nobody looked"})
+    team.apply_job("arrived")
+    team.operator.start()
+
+    team.await_object("rayjob", "arrived-a1")
+
+    def is_renewed() -> bool:
+        config = team.get("configmap", "crash-a1")
+        assert config is not None
+        return bool(config["data"]["ca.crt"] != authority["data"]["ca.crt"])
+
+    wait_until(is_renewed, SECONDS, lambda: team.operator.log[-2000:])
+    assert team.report("crash", {"progress": {"progressPercentage": 20}}).status_code == 200, "pods trust the new one"
+    seen = team.await_status("crash", lambda status: status["progress"]["progressPercentage"] == 20)
+    assert seen["rollouts"]["samples"] == 3, "a new operator does not wipe what the old one had written"
+    after = team.get("rayjob", "crash-a1")
+    assert after is not None
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert team.get("rayjob", "crash-a2") is None
+
+
+def test_suspending_takes_the_rayjob_away_and_resuming_makes_the_next(team: Team) -> None:
+    team.apply_job("pause")
+    team.kuberay_says("pause-a1", RUNNING)
+    team.await_phase("pause", "Running")
+    team.kubectl("patch", "rolloutjob", "pause", "--type=merge", "-p", '{"spec": {"suspend": true}}')
+    suspended = team.await_phase("pause", "Suspended")
+    assert suspended["observedGeneration"] == 2
+    assert team.get("rayjob", "pause-a1") is None
+    team.kubectl("patch", "rolloutjob", "pause", "--type=merge", "-p", '{"spec": {"suspend": false}}')
+    team.await_object("rayjob", "pause-a2")
+    resumed = team.await_status("pause", lambda status: status["attempts"]["current"] == 2)
+    assert resumed["attempts"]["infraRestarts"] == 0
+
+
+def test_a_rayjob_deleted_from_outside_is_replaced(team: Team) -> None:
+    team.apply_job("lost")
+    team.kuberay_says("lost-a1", RUNNING)
+    team.await_phase("lost", "Running")
+    team.kubectl("delete", "rayjob", "lost-a1")
+    team.await_object("rayjob", "lost-a2")
+    status = team.await_status("lost", lambda status: status["attempts"]["current"] == 2)
+    assert status["attempts"]["infraRestarts"] == 1
+    assert status["attemptHistory"][0]["class"] == "ExternalDeletion"
+
+
+def test_somebody_elses_object_is_not_touched(team: Team) -> None:
+    team.kubectl("create", "configmap", "taken-a1", "--from-literal=key=value")
+    team.apply_job("taken")
+    stalled = team.await_phase("taken", "Stalled")
+    assert next(each for each in stalled["conditions"] if each["type"] == "Stalled")["reason"] == "NameTaken"
+    theirs = team.get("configmap", "taken-a1")
+    assert theirs is not None
+    assert theirs["data"] == {"key": "value"}
+    team.kubectl("delete", "configmap", "taken-a1")
+    team.await_object("rayjob", "taken-a1")
+
+
+def test_references_are_waited_for(team: Team) -> None:
+    team.apply_job("second", prompts={"rolloutJobRef": {"name": "first"}})
+    assert team.await_phase("second", "Waiting")["conditions"]
+    team.apply_job("first")
+    team.kuberay_says("first-a1", RUNNING)
+    waiting = team.await_status(
+        "second", lambda status: any(each["reason"] == "WaitingForInputs" for each in status["conditions"])
+    )
+    conditions = {each["type"]: each["status"] for each in waiting["conditions"]}
+    assert (conditions["Ready"], conditions["InputsReady"]) == ("True", "False")
+    assert team.get("rayjob", "second-a1") is None
+    team.kuberay_says("first-a1", SUCCEEDED)
+    config = team.await_object("configmap", "second-a1")
+    resolved = json.loads(config["data"]["job.json"])
+    assert [job["metadata"]["name"] for job in resolved["references"]] == ["first"]
+
+
+def test_what_cannot_run_in_a_cluster_is_stalled_until_it_is_deleted(team: Team) -> None:
+    team.apply_job("relative", output={"uri": "file://runs/x"})
+    stalled = team.await_phase("relative", "Stalled")
+    ready = next(each for each in stalled["conditions"] if each["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "RelativeURI")
+    assert "spec.output.uri" in ready["message"]
+    assert team.get("rayjob", "relative-a1") is None
+
+
+def test_every_pod_template_passes_pod_security_restricted(team: Team, tmp_path: Path) -> None:
+    """Admission does not look inside custom resources: the templates are dry-run as pods."""
+    level = "pod-security.kubernetes.io/enforce=restricted"
+    team.cluster.kubectl("create", "namespace", "restricted")
+    team.cluster.kubectl("label", "namespace", "restricted", level)
+    credentials = [{"name": "hf", "secretRef": {"name": "s", "key": "k"}}]
+    team.apply_job("pods", credentials=credentials)
+    spec = team.await_object("rayjob", "pods-a1")["spec"]
+    cluster = spec["rayClusterSpec"]
+    templates = {
+        "head": cluster["headGroupSpec"]["template"],
+        "worker": cluster["workerGroupSpecs"][0]["template"],
+        "submitter": spec["submitterPodTemplate"],
+    }
+    for role, template in templates.items():
+        pod = {"apiVersion": "v1", "kind": "Pod", "spec": template["spec"]}
+        pod["metadata"] = template["metadata"] | {"name": role, "namespace": "restricted"}
+        file = tmp_path / f"{role}.json"
+        file.write_text(json.dumps(pod))
+        team.cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", str(file))
+
+
+def test_it_ends_when_it_is_told_to(team: Team) -> None:
+    assert team.operator.stop() == 0
+    team.operator.start()
