@@ -1,0 +1,1 @@
+"""AlignmentJob: preference pairs, multi-objective training, evaluation and the Pareto front."""

@@ -1,0 +1,154 @@
+"""AlignmentJob, from top to bottom: pairs → trainings → points → evaluation → front → status.
+
+Every step is an artifact below spec.output.uri; a step whose artifact is there is not done again.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from mora_jobs import api
+from mora_jobs.align.dataset import PairSource
+from mora_jobs.align.evaluate import Measurement, calibration, measure, measurement, per_prompt
+from mora_jobs.align.gains import Results
+from mora_jobs.align.heldout import HeldOut, held_out
+from mora_jobs.align.plan import BASE, Plan, make_plan, objective_weights
+from mora_jobs.align.points import hand_over, snapshot_model
+from mora_jobs.align.pools import RolloutSource, rollout_sources
+from mora_jobs.align.training import run_trainings
+from mora_jobs.api.align import AlignmentResult, DigestedURI
+from mora_jobs.artifacts.document import canonical, read_json, write_json
+from mora_jobs.artifacts.identity import claim, complete, is_complete
+from mora_jobs.artifacts.store import Store
+from mora_jobs.artifacts.table import Table
+from mora_jobs.generation.prompts import digest_prompts
+from mora_jobs.progress.reporter import Reporter
+
+log = logging.getLogger(__name__)
+
+PAIRS, PARETO = "pairs.json", "pareto.json"
+
+
+def run(resolved: api.ResolvedJob, reporter: Reporter) -> AlignmentResult:
+    """Run the job; raises UserError for what its author can put right, Stopped when it was asked to stop."""
+    job = resolved.job
+    assert isinstance(job, api.AlignmentJob)
+    spec, store = job.spec, Store(job.spec.output.uri)
+
+    # All of the input is read before anything is written, so that a mistake in it costs nothing.
+    sources = rollout_sources(resolved, spec.data)
+    kept_out = held_out(resolved, spec, sources)
+    how = measurement(spec, sources)
+    pair_source = PairSource(spec, sources, kept_out)
+    survey = None if store.exists(PAIRS) else pair_source.survey()
+    make_plan(spec, store.uri, "")
+    claim(store, _identity(resolved, spec, sources), spec.output.overwrite_policy.value, job.metadata.uid)
+    if is_complete(store) is not None:
+        log.info("already complete: %s", store.uri)
+        return AlignmentResult.model_validate(read_json(store, "status.json"))
+    _warn(spec, sources)
+
+    pairs = pair_source.commit(store)
+    if not store.exists(PAIRS):
+        write_json(store, PAIRS, (survey or pair_source.survey()).to_json())
+    plan = make_plan(spec, store.uri, pairs.digest())
+    run_trainings(plan, spec, reporter)
+    models = {point.name: hand_over(store, spec, plan, point) for point in plan.points}
+
+    bench = _Bench(resolved, reporter, store, kept_out, how)
+    base = bench.scores(BASE, spec.model)
+    frozen = calibration(store, how, sources, base)
+    ids = [prompt.id for prompt in kept_out.prompts]
+    values = {name: per_prompt(bench.scores(name, model), ids, how, frozen) for name, model in models.items()}
+    results = Results(
+        [objective.name for objective in spec.objectives],
+        objective_weights(spec),
+        how.names,
+        ids,
+        plan.points,
+        {point.name: f"{store.uri}/points/{point.name}" for point in plan.points},
+        values | {BASE: per_prompt(base, ids, how, frozen)},
+    )
+    document = results.document(
+        pairs=read_json(store, PAIRS),
+        thresholds={objective.name: objective.threshold for objective in spec.objectives if objective.threshold},
+        samplesPerPrompt=how.sampling.samples_per_prompt,
+        curve=[
+            {"training": name, "step": step, "values": results.means_of(per_prompt(scores, ids, how, frozen))}
+            for name, step, scores in bench.snapshots(plan)
+        ],
+    )
+    write_json(store, PARETO, document)
+
+    result = _with_artifact(results.result(), store, document)
+    write_json(store, "status.json", result.to_dict())
+    complete(store, {"pairs": pairs.digest(), "pareto": f"sha256:{hashlib.sha256(canonical(document)).hexdigest()}"})
+    return result
+
+
+class _Bench:
+    """Measures one policy after the other, and says so."""
+
+    def __init__(
+        self, resolved: api.ResolvedJob, reporter: Reporter, store: Store, kept_out: HeldOut, how: Measurement
+    ) -> None:
+        self._import_paths, self._reporter = resolved.import_paths, reporter
+        self._store, self._kept_out, self._how = store, kept_out, how
+
+    def scores(self, name: str, model: api.ModelRef) -> Table:
+        """Raw scores of a policy on the held-out prompts."""
+
+        def tell(stage: str, done: int, total: int) -> None:
+            unit = "Prompts" if stage == "Evaluation" else "Responses"
+            self._reporter.update(done, total, unit, stage=f"{stage} of {name}"[:64])
+
+        return measure(self._store, name, model, self._kept_out, self._how, self._import_paths, tell)
+
+    def snapshots(self, plan: Plan) -> Iterator[tuple[str, int, Table]]:
+        """(training, step, scores) of the policies that evaluation.everySteps kept."""
+        for task in plan.tasks.values():
+            kept = sorted({path.split("/")[1] for path in task.store.list("snapshots")})
+            for folder in kept:
+                model = snapshot_model(task, f"{task.store.uri}/snapshots/{folder}")
+                yield task.name, int(folder.removeprefix("step-")), self.scores(f"{task.name}/{folder}", model)
+
+
+def _identity(resolved: api.ResolvedJob, spec: api.AlignmentSpec, sources: list[RolloutSource]) -> dict[str, Any]:
+    """The job and the content of everything it reads."""
+    inputs = {name: digest for source in sources for name, digest in source.digests.items()}
+    inputs["save"] = spec.output.save.value
+    if spec.evaluation is not None:
+        inputs["evaluation"] = digest_prompts(spec.evaluation.prompts, resolved)[1]
+    if spec.data.preferences is not None:
+        inputs["preferences"] = _digest_files(spec.data.preferences.uri)
+    return api.identity(resolved, **inputs)
+
+
+def _digest_files(uri: str) -> str:
+    """sha256 over a file, or over the names and contents of a folder's files."""
+    parent, _, name = uri.rstrip("/").rpartition("/")
+    store, content = Store(parent), hashlib.sha256()
+    for path in store.list(name) or [name]:
+        with store.open(path) as file:
+            content.update(f"{path}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return f"sha256:{content.hexdigest()}"
+
+
+def _warn(spec: api.AlignmentSpec, sources: list[RolloutSource]) -> None:
+    for source in sources:
+        sampled = source.job.spec.model
+        if (sampled.uri, sampled.revision) != (spec.model.uri, spec.model.revision):
+            log.warning(
+                "the pairs were sampled from %s (RolloutJob/%s), but %s is aligned: they are off-policy",
+                sampled.uri,
+                source.name,
+                spec.model.uri,
+            )
+
+
+def _with_artifact(result: AlignmentResult, store: Store, document: dict[str, Any]) -> AlignmentResult:
+    assert result.pareto is not None
+    digest = f"sha256:{hashlib.sha256(canonical(document)).hexdigest()}"
+    pareto = result.pareto.with_changes(artifact=DigestedURI(uri=f"{store.uri}/{PARETO}", digest=digest))
+    return result.with_changes(pareto=pareto)

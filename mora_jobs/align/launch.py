@@ -1,0 +1,157 @@
+"""A training as a Ray Train job: one worker per process and GPU, restarted together when one dies."""
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any, Self
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from mora_jobs.align.callbacks import Desire, Note
+from mora_jobs.align.task import Task
+from mora_jobs.engines.cluster import connect, total
+from mora_jobs.errors import UserError
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+
+
+class Board:
+    """An actor: workers pin notes to it and take what the driver wants; the driver reads them."""
+
+    def __init__(self) -> None:
+        self._notes: dict[str, Note] = {}
+        self._desire = Desire.CONTINUE
+        self._refusals: dict[str, tuple[str, str, str]] = {}
+
+    def pin(self, note: Note) -> int:
+        self._notes[note.training] = note
+        wanted = self._desire
+        if wanted is Desire.CHECKPOINT:
+            self._desire = Desire.CONTINUE
+        return int(wanted)
+
+    def refuse(self, training: str, where: str, what: str, todo: str) -> None:
+        self._refusals[training] = (where, what, todo)
+
+    def want(self, desire: int) -> None:
+        """A wish to save is heard once; a wish to stop stays."""
+        self._desire = Desire(max(desire, self._desire if self._desire is Desire.STOP else 0))
+
+    def read(self) -> tuple[dict[str, Note], dict[str, tuple[str, str, str]]]:
+        return self._notes, self._refusals
+
+
+class Trainings:
+    """Runs trainings, up to `parallel` at a time, and tells what they do while they run. A context manager."""
+
+    def __init__(self, parallel: int) -> None:
+        self._parallel = parallel
+        self._board: Any = None
+        self._stopping = False
+
+    def __enter__(self) -> Self:
+        connect()
+        self._board = ray.remote(Board).options(num_cpus=0).remote()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ray.kill(self._board)
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[dict[str, Note]]:
+        """Train all tasks; yields what each was last seen to do, about twice a second, and when one has finished.
+
+        Raises UserError that a worker raised, else what Ray Train raised when the restarts were used up.
+        """
+        waiting = list(tasks)
+        running = 0
+        ended: SimpleQueue[tuple[Task, BaseException | None]] = SimpleQueue()
+        while running or (waiting and not self._stopping):
+            while waiting and running < self._parallel and not self._stopping:
+                task = waiting.pop(0)
+                # A daemon: when the driver is told to end, it must not wait for a training.
+                threading.Thread(target=self._fit, args=(task, ended), name=task.name, daemon=True).start()
+                running += 1
+            try:
+                task, error = ended.get(timeout=POLL_SECONDS)
+            except Empty:
+                yield self.notes()
+                continue
+            running -= 1
+            self._raise(task, error)
+            yield self.notes()
+
+    def want(self, desire: Desire) -> None:
+        """What running trainings find at their next step. After STOP no training is started any more."""
+        self._stopping |= desire is Desire.STOP
+        if desire is not Desire.CONTINUE:
+            ray.get(self._board.want.remote(int(desire)))
+
+    def notes(self) -> dict[str, Note]:
+        """The last note of each training."""
+        notes: dict[str, Note] = ray.get(self._board.read.remote())[0]
+        return notes
+
+    def _raise(self, task: Task, error: BaseException | None) -> None:
+        _, refusals = ray.get(self._board.read.remote())
+        if task.name in refusals:
+            raise UserError(*refusals[task.name])
+        if error is not None:
+            raise error
+
+    def _fit(self, task: Task, ended: SimpleQueue[tuple[Task, BaseException | None]]) -> None:
+        try:
+            _trainer(task, self._board, self._parallel).fit()
+            ended.put((task, None))
+        except BaseException as error:
+            ended.put((task, error))
+
+
+def _trainer(task: Task, board: Any, parallel: int) -> TorchTrainer:
+    spec = task.spec.trainer
+    workers = spec.nodes * spec.workers_per_node
+    gpus = total("GPU") > 0
+    # On CPUs a worker reserves less than it uses: other actors of the job must find room beside it.
+    cpus = 1.0 if gpus else min(1.0, 0.5 * total("CPU") / (workers * parallel))
+    return TorchTrainer(
+        _loop,
+        train_loop_config={"task": task, "board": board, "share": parallel},
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": cpus, "GPU": float(gpus)}
+        ),
+        run_config=RunConfig(
+            name=task.name,
+            # Ray Train keeps its own notes here; checkpoints are ours and lie in the store.
+            storage_path=tempfile.mkdtemp(prefix="mora-train-"),
+            failure_config=FailureConfig(max_failures=spec.max_failures),
+        ),
+    )
+
+
+def _loop(config: dict[str, Any]) -> None:
+    """The body of each Ray Train worker."""
+    import torch
+    from ray.train import get_context
+
+    from mora_jobs.align.worker import train
+
+    task, board = config["task"], config["board"]
+    if not torch.cuda.is_available():
+        # Ray gives an actor one thread; the workers of a machine share its cores.
+        cores = len(os.sched_getaffinity(0)) // (get_context().get_local_world_size() * config["share"])
+        torch.set_num_threads(max(1, cores))
+    try:
+        train(task, lambda note: Desire(ray.get(board.pin.remote(note))))
+    except UserError as error:
+        # Returned, not raised: Ray Train would try again as often as maxFailures allows.
+        ray.get(board.refuse.remote(task.name, error.where, error.what, error.todo))

@@ -1,0 +1,75 @@
+"""Pairs as token ids: the rendered chat prompt, then the two responses."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from mora_jobs.models import render_chat
+
+
+@dataclass
+class TokenPair:
+    """One pair. Reference log-probabilities (nats, summed over the response) are filled in before training starts."""
+
+    id: str
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+    signs: tuple[int, ...]
+    reference: tuple[float, float] = (float("nan"), float("nan"))
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer sequence: what a batch is padded to."""
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+
+
+def tokenize(
+    rows: Iterable[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[list[TokenPair], Counter[str]]:
+    """The pairs in the order of their ids, and how many had to be left out, by reason.
+
+    A response that ended by itself is followed by the token that ends a turn; one that was cut is not, or the model would
+    learn to stop in mid-sentence. Responses are cut at the end to fit `max_length`; a prompt that leaves no room for one
+    (PromptTooLong) and responses that are equal after the cut (SameAfterCut) are left out.
+    """
+    end = end_of_turn(tokenizer)
+    pairs: list[TokenPair] = []
+    dropped: Counter[str] = Counter()
+    for row in sorted(rows, key=lambda row: str(row["id"])):
+        prompt = _ids(tokenizer, render_chat(tokenizer, json.loads(row["messages"]), add_generation_prompt=True))
+        room = max_length - len(prompt)
+        if room < 1:
+            dropped["PromptTooLong"] += 1
+            continue
+        chosen, rejected = (
+            (_ids(tokenizer, row[side]) + ([end] if row[f"{side}_ended"] else []))[:room]
+            for side in ("chosen", "rejected")
+        )
+        if chosen == rejected or not chosen or not rejected:
+            dropped["SameAfterCut"] += 1
+            continue
+        pairs.append(TokenPair(row["id"], prompt, chosen, rejected, tuple(row["signs"])))
+    return pairs, dropped
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that the chat template puts after an assistant's turn, or the tokenizer's end of sequence.
+
+    They differ for some models (gemma ends a turn with <end_of_turn>, a sequence with <eos>).
+    """
+    mark = "mora"
+    turns = [{"role": "user", "content": mark}, {"role": "assistant", "content": mark}]
+    tail = render_chat(tokenizer, turns, add_generation_prompt=False).rpartition(mark)[2]
+    first = _ids(tokenizer, tail)[:1]
+    special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+    return int(first[0] if first and first[0] in special else tokenizer.eos_token_id)
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    # The template has written the special tokens already.
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,0 +1,240 @@
+"""What each worker of a training does, from top to bottom: tokens → reference → steps → the trained policy in the store."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+
+from mora_jobs.align import methods, reference
+from mora_jobs.align.batches import steps_per_epoch
+from mora_jobs.align.callbacks import Desire, Note, Pulse, Snapshots, StoreSaver
+from mora_jobs.align.checkpoints import Checkpoints
+from mora_jobs.align.pairs import PAIRS
+from mora_jobs.align.policy import Policy, load_policy, load_reference, save_policy, trained_state
+from mora_jobs.align.sharding import shard
+from mora_jobs.align.soup import combine
+from mora_jobs.align.task import LOG, POLICY, RESULT, Task
+from mora_jobs.align.tokens import TokenPair, tokenize
+from mora_jobs.align.trainer import ObjectiveTrainer
+from mora_jobs.api.training import Strategy
+from mora_jobs.artifacts.document import write_json
+from mora_jobs.artifacts.store import Store
+from mora_jobs.artifacts.table import Table
+from mora_jobs.errors import UserError
+from mora_jobs.models import LocalModel, fetch, load_tokenizer
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[Note], Desire]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """This worker among the others, and its device."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @classmethod
+    def here(cls) -> "Seat":
+        there = dist.is_available() and dist.is_initialized()
+        index = int(os.environ.get("LOCAL_RANK", "0"))
+        device = torch.device("cuda", index % max(1, torch.cuda.device_count())) if torch.cuda.is_available() else None
+        return cls(
+            dist.get_rank() if there else 0, dist.get_world_size() if there else 1, device or torch.device("cpu")
+        )
+
+    def wait(self) -> None:
+        """For all workers."""
+        if self.world > 1:
+            dist.barrier()
+
+    def gather(self, value: dict[str, str]) -> list[dict[str, str]]:
+        """The values of all workers at the first one, [] at the others."""
+        if self.world == 1:
+            return [value]
+        collected: list[Any] | None = [None] * self.world if self.rank == 0 else None
+        dist.gather_object(value, collected)
+        return collected or []
+
+
+def train(task: Task, report: Report, callbacks: Sequence[TrainerCallback] = ()) -> None:
+    """Train until done, or until `report` answers Stop. Goes on from the newest complete checkpoint.
+
+    Called by every worker. UserError for what the author of the job can put right.
+    """
+    seat = Seat.here()
+    checkpoints = Checkpoints(task.store.child("checkpoints"), task.digest(), task.spec.checkpoint.keep_last)
+    checkpoints.complete()  # refuses those of other settings before anything is loaded
+    local = fetch(task.model)
+    tokenizer = load_tokenizer(local)
+    pairs = _pairs(task, tokenizer)
+    set_seed(task.spec.trainer.seed)
+    model: Policy = load_policy(local, _frozen_adapter(task), task.spec.lora, bf16=task.bf16)
+    if task.spec.trainer.strategy is Strategy.FSDP and seat.world > 1:
+        shard(model, seat.device, bf16=task.bf16)
+    else:
+        model.to(seat.device)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    _reference(task, seat, local, model, pairs, pad, report)
+
+    folder = Path(tempfile.mkdtemp(prefix=f"mora-{task.name}-"))
+    arguments = _arguments(task, seat, folder, len(pairs))
+    pulse = Pulse(task, seat.world, seat.rank, len(pairs), report)
+    trainer = ObjectiveTrainer(
+        model,
+        arguments,
+        pairs=pairs,
+        method=methods.make(task.spec.method),
+        objectives=task.objectives,
+        weights=task.weights,
+        pad=pad,
+        callbacks=[StoreSaver(checkpoints, seat.gather), pulse, *callbacks],
+    )
+    evaluation = task.spec.evaluation
+    if evaluation is not None and evaluation.every_steps is not None:
+        trainer.add_callback(
+            Snapshots(evaluation.every_steps, lambda step: _keep(task, seat, trainer, tokenizer, snapshot(step)))
+        )
+    trainer.remove_callback(PrinterCallback)
+    found = checkpoints.fetch()
+    seat.wait()
+    trainer.train(resume_from_checkpoint=None if found is None else str(found[0]))
+    if pulse.stopped:
+        return
+    _hand_over(task, seat, trainer, tokenizer)
+    if seat.rank == 0:
+        checkpoints.clear()
+
+
+def _pairs(task: Task, tokenizer: Any) -> list[TokenPair]:
+    """The pairs that say something about an objective with a weight. UserError when none is left."""
+    table = Table(Store(task.root), "pairs", PAIRS)
+    wanted = [index for index, weight in enumerate(task.weights) if weight > 0]
+    rows = (row for row in table.rows() if row["stage"] == task.stage and any(row["signs"][index] for index in wanted))
+    pairs, dropped = tokenize(rows, tokenizer, task.spec.trainer.max_length)
+    if not pairs:
+        why = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "no pair has a sign for it"
+        names = ", ".join(task.objectives[index] for index in wanted)
+        raise UserError(
+            f"training {task.name}",
+            f"no pair is left for {names} ({why})",
+            "raise trainer.maxLength or lower pairs.minGap",
+        )
+    if dropped:
+        log.warning("training %s leaves out %s", task.name, dict(dropped))
+    return pairs
+
+
+def _frozen_adapter(task: Task) -> Path | None:
+    """What was learned before, as one adapter folder."""
+    if not task.frozen:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="mora-frozen-"))
+    combine([(adapter_folder(uri), 1.0) for uri in task.frozen], folder)
+    return folder
+
+
+def adapter_folder(uri: str) -> Path:
+    """A local copy of an adapter folder."""
+    parent, _, name = uri.rstrip("/").rpartition("/")
+    return Store(parent).local(name)
+
+
+def _reference(
+    task: Task, seat: Seat, local: LocalModel, model: Policy, pairs: list[TokenPair], pad: int, report: Report
+) -> None:
+    """Reference log-probabilities of all pairs. The policy is the reference itself before its first step."""
+    other = None if task.reference is None else fetch(task.reference)
+    parts = (other or local).digest, *(each.digest for each in (other or local).adapters)
+    table = reference.reference_table(
+        Store(task.root), *parts, local.tokenizer_digest, str(local.chat_template_digest), task.pairs,
+        *(() if other else task.frozen), task.spec.trainer.precision.value, str(task.spec.trainer.max_length),
+    )  # fmt: skip
+    if reference.fill(pairs, table):
+        return
+    judge: torch.nn.Module = model
+    if other is not None:
+        judge = load_reference(other, bf16=task.bf16)
+        if task.spec.trainer.strategy is Strategy.FSDP and seat.world > 1:
+            shard(judge, seat.device, bf16=task.bf16)
+        else:
+            judge.to(seat.device)
+
+    def tell(done: int) -> None:
+        if seat.rank == 0:
+            report(Note(task.name, "Reference", min(done, len(pairs)), len(pairs)))
+
+    with torch.autocast(seat.device.type, torch.bfloat16, enabled=task.bf16):
+        reference.compute(
+            judge, pairs, table, batch_size=task.spec.trainer.per_device_batch_size, pad=pad,
+            device=seat.device, rank=seat.rank, world=seat.world, on_batch=tell,
+        )  # fmt: skip
+    seat.wait()
+    if not reference.fill(pairs, table):
+        raise RuntimeError(f"reference log-probabilities are missing in {table.store.uri}")
+
+
+def _arguments(task: Task, seat: Seat, folder: Path, pairs: int) -> TrainingArguments:
+    trainer = task.spec.trainer
+    per_step = trainer.per_device_batch_size * trainer.gradient_accumulation * seat.world
+    steps = trainer.max_steps or trainer.epochs * steps_per_epoch(pairs, per_step)
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=trainer.per_device_batch_size,
+        gradient_accumulation_steps=trainer.gradient_accumulation,
+        learning_rate=trainer.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(trainer.warmup_ratio * steps),
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        optim="adamw_torch",
+        bf16=task.bf16,
+        use_cpu=seat.device.type == "cpu",
+        seed=trainer.seed,
+        save_strategy="steps",
+        save_steps=task.spec.checkpoint.interval_steps,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+    )
+
+
+def snapshot(step: int) -> str:
+    """Where a training keeps its policy of a step, below the training's folder."""
+    return f"snapshots/step-{step:08d}"
+
+
+def _keep(task: Task, seat: Seat, trainer: ObjectiveTrainer, tokenizer: Any, path: str) -> None:
+    """Write the policy as it is now to `path` below the training's folder."""
+    state = trained_state(trainer.model, keep=seat.rank == 0)
+    if seat.rank == 0:
+        policy = trainer.accelerator.unwrap_model(trainer.model)
+        with tempfile.TemporaryDirectory(prefix="mora-policy-") as folder:
+            made = Path(folder) / "policy"
+            save_policy(policy, state, tokenizer, made, torch.bfloat16 if task.bf16 else torch.float32)
+            task.store.upload(made, path)
+
+
+def _hand_over(task: Task, seat: Seat, trainer: ObjectiveTrainer, tokenizer: Any) -> None:
+    """The trained policy, the log of all steps, and last of all the result that says that both are there."""
+    _keep(task, seat, trainer, tokenizer, POLICY)
+    if seat.rank == 0:
+        write_json(task.store, LOG, [row for row in trainer.state.log_history if "loss" in row])
+        write_json(
+            task.store,
+            RESULT,
+            {"config": task.digest(), "steps": trainer.state.global_step, "pairs": len(trainer.pairs)},
+        )
