@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from mora_jobs.api import KINDS, Job
 
 from . import plan as planning
+from .events import Recorder
 from .kube import AlreadyExists, Denied, Invalid, Kube, NotFound
 from .plan import Observed, Plan
 from .rayjobs import RayJob, Stage
@@ -34,6 +35,7 @@ class Reconciler:
     ) -> None:
         self._kube = kube
         self._store = store
+        self._recorder = Recorder(kube)
         self._settings = settings
         self._authority = authority
         self._clock = clock
@@ -149,8 +151,14 @@ class Reconciler:
             self._store.drop_job(raw, key.kind)
             return
         self._store.put_job(written, key.kind)
-        if "phase" in changed:
-            log.info("%s", changed["phase"], extra={"job": str(key)})
+        if _ready_reason(raw.get("status") or {}) != _ready_reason(written["status"]):
+            log.info("%s: %s", status.get("phase"), _ready_reason(status), extra={"job": str(key)})
+            await self._recorder.record(key, raw["metadata"]["uid"], written["status"], self._clock())
+
+
+def _ready_reason(status: Object) -> str | None:
+    reasons = (each["reason"] for each in status.get("conditions", []) if each["type"] == "Ready")
+    return next(reasons, None)
 
 
 def read_job(raw: Object, kind: str) -> Job:

@@ -37,9 +37,9 @@ CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview")
+EVENTS = Resource("events.k8s.io", "v1", "events", "Event")
 RAY_JOBS = Resource("ray.io", "v1", "rayjobs", "RayJob")
 JOBS = {kind: Resource(GROUP, VERSION, kind.lower() + "s", kind) for kind in KINDS}
-OWNED = {resource.kind: resource for resource in (CONFIG_MAPS, SERVICE_ACCOUNTS, NETWORK_POLICIES, RAY_JOBS)}
 
 
 @dataclass(frozen=True, slots=True)

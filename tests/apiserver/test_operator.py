@@ -159,6 +159,10 @@ def test_the_life_of_a_job(team: Team) -> None:
     assert conditions["Failed"] == conditions["Stalled"] == conditions["Reconciling"] == "False"
     assert done["observedGeneration"] == 1
     team.kubectl("wait", "--for=condition=Complete", "rolloutjob/life", "--timeout=1s")
+    events = json.loads(team.kubectl("get", "events.events.k8s.io", "-o", "json"))["items"]
+    told = [event["reason"] for event in events if event["regarding"]["name"] == "life"]
+    assert {"CreatingCluster", "ProvisioningCluster", "Running", "Complete"} <= set(told)
+    assert len(told) == len(set(told)), "each thing is told once"
     wide = team.kubectl("get", "rlj", "life", "-o", "wide").splitlines()
     assert wide[1].split()[:4] == ["life", "Complete", "50", "1"]
     job = team.get("rolloutjob", "life")
