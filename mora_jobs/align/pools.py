@@ -56,7 +56,7 @@ class RolloutSource:
                 Store(rewrite.spec.output.uri), f"RewriteJob/{rewrite.metadata.name}"
             )
         self.calibration = Calibration.from_json(read_json(self.store, "calibration.json"))
-        weights = read_json(self.store, "weights.json")
+        weights = read_json(self.store, "weights.json")["weights"]
         self.weights: dict[str, float] = {name: float(weights[name]) for name in self.rewards}
 
     @property
