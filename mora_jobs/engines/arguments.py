@@ -78,6 +78,21 @@ def checked_arguments(engine: api.Engine, runs: EngineType) -> dict[str, Any]:
     return found
 
 
+def check_settings(engine: api.Engine, runs: EngineType, *, gpus: bool) -> None:
+    """Refuse what cannot be followed whatever the model is. Raises UserError."""
+    checked_arguments(engine, runs)
+    shared = engine.tensor_parallel_size * engine.pipeline_parallel_size > 1
+    where = "engine.tensorParallelSize" if engine.tensor_parallel_size > 1 else "engine.pipelineParallelSize"
+    if runs is EngineType.TRANSFORMERS:
+        if engine.quantization is not Quantization.NONE:
+            what = f"{engine.quantization.value} needs vLLM, and the transformers engine runs here"
+            raise UserError("engine.quantization", what, "use engine.type: VLLM")
+        if shared:
+            raise UserError(where, "the transformers engine runs on one device", "use engine.type: VLLM")
+    elif shared and not gpus:
+        raise UserError(where, "there are no GPUs to share the model", "set it to 1")
+
+
 def vllm_arguments(engine: api.Engine, local: LocalModel, quantized: str | None, *, gpus: bool) -> dict[str, Any]:
     """Keyword arguments of vLLM's EngineArgs. `quantized` is the method that the model's config names, if any.
 
@@ -105,8 +120,6 @@ def vllm_arguments(engine: api.Engine, local: LocalModel, quantized: str | None,
         if engine.tensor_parallel_size * engine.pipeline_parallel_size > 1:
             arguments["distributed_executor_backend"] = "ray"  # takes the actor's placement group
     else:
-        if engine.tensor_parallel_size * engine.pipeline_parallel_size > 1:
-            raise UserError("engine.tensorParallelSize", "there are no GPUs to share the model", "set it to 1")
         arguments |= {
             "enforce_eager": True,
             "enable_chunked_prefill": False,  # with per-request seeds it crashes on CPUs

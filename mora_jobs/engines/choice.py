@@ -8,6 +8,7 @@ from mora_jobs import api
 from mora_jobs.api.inputs import EngineType
 from mora_jobs.engines.base import Engine
 from mora_jobs.errors import UserError
+from mora_jobs.models import fetch
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def environment(choice: Choice, threads: int) -> dict[str, str]:
     if choice.gpus:
         return quiet
     # Waiting OpenMP threads that spin cost up to 15 times when anything else runs on the machine.
-    quiet |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    # MKL_DYNAMIC: another number of threads now and then would mean other last bits now and then.
+    quiet |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "MKL_DYNAMIC": "FALSE"}
     if choice.type is EngineType.VLLM:
         quiet |= {
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a process of its own takes 30 s more to start
@@ -69,6 +71,7 @@ def environment(choice: Choice, threads: int) -> dict[str, str]:
 
 def load_engine(model: api.ModelRef, engine: api.Engine, choice: Choice) -> Engine:
     """Load the model in this process. Raises UserError."""
+    fetch(model)  # a model that is not there is found before the seconds that the engine's imports take
     if choice.type is EngineType.VLLM:
         from mora_jobs.engines.vllm import VLLMEngine
 

@@ -1,26 +1,46 @@
 """The Ray that engines run in: the one we are in, the one RAY_ADDRESS names, or a small one of our own."""
 
+import logging
 import os
 
 import ray
 
 OBJECT_STORE_BYTES = 256 * 2**20  # requests and completions are small and travel inline
+TRIES = 3
+_log = logging.getLogger(__name__)
 
 
 def connect() -> None:
     """Make sure that Ray is initialised. A Ray that others started on this machine is not touched unasked."""
     if ray.is_initialized():
         return
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
+    if address := os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, log_to_driver=False)
     else:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-        )
+        start_local()
+
+
+def start_local(cpus: int | None = None) -> None:
+    """A Ray of our own on this machine, which ends with this process.
+
+    Its processes have 30 s to come up, which a machine that is busy with other things may not keep: the next try finds
+    everything read from the disk.
+    """
+    for attempt in range(1, TRIES + 1):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,
+            )
+            return
+        except Exception as error:  # Ray raises a bare Exception here
+            if "timed out during startup" not in str(error) or attempt == TRIES:
+                raise
+            _log.warning("Ray did not start within 30 s, the machine is busy: trying again")
+            ray.shutdown()
 
 
 def total(resource: str) -> float:

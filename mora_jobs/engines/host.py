@@ -43,6 +43,7 @@ class EngineHost:
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: list[Result] = []
         self._some = asyncio.Event()
+        self._turn = 0  # calls of an asyncio actor may overtake each other: what belongs to an older turn is dropped
 
     async def start(self) -> EngineInfo | UserError | Broken:
         """Load the model. Errors come back as values: Ray would wrap an exception in a traceback of its own."""
@@ -54,10 +55,12 @@ class EngineHost:
             return Broken(_line(error))
         return self._engine.info
 
-    async def exchange(self, work: Sequence[Work]) -> list[Result]:
+    async def exchange(self, turn: int, work: Sequence[Work]) -> list[Result]:
         """Take `work`, wait until anything has finished, and give back all that has, by the keys of the work."""
+        if turn < self._turn:
+            return []
         for key, item in work:
-            task = asyncio.ensure_future(self._run(key, item))
+            task = asyncio.ensure_future(self._run(turn, key, item))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if self._tasks or self._finished:
@@ -66,8 +69,9 @@ class EngineHost:
         finished, self._finished = self._finished, []
         return finished
 
-    async def forget(self) -> None:
-        """Stop all that is in flight, and drop what has finished."""
+    async def forget(self, turn: int) -> None:
+        """Stop what is in flight and drop what has finished: all that is older than `turn`."""
+        self._turn = turn
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -77,11 +81,11 @@ class EngineHost:
 
     async def stop(self) -> None:
         """Free the model."""
-        await self.forget()
+        await self.forget(self._turn + 1)
         if self._engine is not None:
             await self._engine.close()
 
-    async def _run(self, key: int, item: Request | Question) -> None:
+    async def _run(self, turn: int, key: int, item: Request | Question) -> None:
         engine = self._engine
         assert engine is not None, "exchange before start"
         result: Completion | list[float] | UserError | Broken | None
@@ -94,8 +98,9 @@ class EngineHost:
             result = error
         except Exception as error:
             result = Broken(_line(error))
-        self._finished.append((key, result))
-        self._some.set()
+        if turn == self._turn:
+            self._finished.append((key, result))
+            self._some.set()
 
 
 def _line(error: BaseException) -> str:

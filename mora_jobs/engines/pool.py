@@ -17,6 +17,7 @@ from typing import Any, Self
 import ray
 
 from mora_jobs import api
+from mora_jobs.engines.arguments import check_settings
 from mora_jobs.engines.base import Completion, EngineInfo, Messages, Request
 from mora_jobs.engines.choice import choose, environment
 from mora_jobs.engines.cluster import connect, total
@@ -54,6 +55,7 @@ class EnginePool:
         connect()
         gpus = total("GPU") > 0
         choice = choose(self._engine.type, gpus)
+        check_settings(self._engine, choice.type, gpus=gpus)
         if choice.reason:
             _log.warning("engine.type %s: %s", self._engine.type.value, choice.reason)
         placement = place(self._engine, gpus, total("CPU"), self._count)

@@ -59,7 +59,7 @@ class Replica:
             self._held[work[0]] = (work, weight)
             self.load += weight
         if self._held:
-            self.call = self._actor.exchange.remote([work for work, _ in batch])
+            self.call = self._actor.exchange.remote(self._turn, [work for work, _ in batch])
 
     def receive(self) -> tuple[list[Result], list[tuple[Work, int]]]:
         """The results that the ended call brought, and the work that must be done again because the engine died.
@@ -97,8 +97,9 @@ class Replica:
         if self.info is None or self.call is None:
             return
         call, self.call = self.call, None
+        self._turn += 1
         try:
-            ray.get([self._actor.forget.remote(), call], timeout=GENTLE_SECONDS)
+            ray.get([self._actor.forget.remote(self._turn), call], timeout=GENTLE_SECONDS)
         except RayError as error:
             self._die(_why(error))
 
@@ -117,7 +118,7 @@ class Replica:
             if gently and self.info is not None:
                 ray.get(self._actor.stop.remote(), timeout=GENTLE_SECONDS)
             ray.kill(self._actor)
-            ray.get(self._actor.forget.remote(), timeout=GENTLE_SECONDS)
+            ray.get(self._actor.forget.remote(0), timeout=GENTLE_SECONDS)
         except RayError:
             pass  # dead, which is what we want
         if self._group is not None:
@@ -125,6 +126,7 @@ class Replica:
 
     def _start(self) -> None:
         self.info = None
+        self._turn = 0
         self._started = time.monotonic()
         host = ray.remote(EngineHost).options(
             runtime_env={"env_vars": self._env}, max_restarts=0, max_task_retries=0, **self._options

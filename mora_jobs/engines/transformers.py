@@ -17,8 +17,8 @@ import torch
 import transformers
 
 from mora_jobs import api
-from mora_jobs.api.inputs import EngineType, Quantization
-from mora_jobs.engines.arguments import checked_arguments
+from mora_jobs.api.inputs import EngineType
+from mora_jobs.engines.arguments import check_settings, checked_arguments
 from mora_jobs.engines.base import Completion, EngineInfo, Messages, Request
 from mora_jobs.engines.draw import draw
 from mora_jobs.engines.prompting import Prompting, PromptRefused
@@ -37,7 +37,8 @@ class TransformersEngine:
     """A causal language model of transformers on the first GPU or the CPU. Raises UserError."""
 
     def __init__(self, model: api.ModelRef, engine: api.Engine) -> None:
-        wanted = _checked(engine)
+        check_settings(engine, EngineType.TRANSFORMERS, gpus=torch.cuda.is_available())
+        wanted = checked_arguments(engine, EngineType.TRANSFORMERS).get("max_num_seqs")
         local = fetch(model)
         self._model = load_causal_lm(local, engine.dtype)
         self._model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -221,17 +222,6 @@ class TransformersEngine:
             picked = scores[torch.arange(len(tail)), torch.tensor(tail, device=scores.device)]
             found.append(float(picked.double().sum()))
         return found
-
-
-def _checked(engine: api.Engine) -> int | None:
-    """extraArgs max_num_seqs, where it is given. Raises UserError for settings that need vLLM."""
-    if engine.quantization is not Quantization.NONE:
-        raise UserError("engine.quantization", f"{engine.quantization.value} needs vLLM", "use engine.type: VLLM")
-    if engine.tensor_parallel_size * engine.pipeline_parallel_size > 1:
-        what = "the transformers engine runs on one device"
-        raise UserError("engine.tensorParallelSize", what, "use engine.type: VLLM")
-    wanted = checked_arguments(engine, EngineType.TRANSFORMERS).get("max_num_seqs")
-    return int(wanted) if wanted is not None else None
 
 
 def _max_model_len(model: Any, uri: str, wanted: int | None) -> int:

@@ -23,7 +23,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from mora_jobs import api
 from mora_jobs.api.inputs import EngineType
-from mora_jobs.engines.arguments import vllm_arguments
+from mora_jobs.engines.arguments import check_settings, vllm_arguments
 from mora_jobs.engines.base import Completion, EngineInfo, Messages, Request, Sample
 from mora_jobs.engines.prompting import Prompting, PromptRefused
 from mora_jobs.errors import UserError
@@ -36,6 +36,7 @@ class VLLMEngine:
     """A vLLM engine on GPUs or the CPU. Raises UserError for what the manifest or the model gets wrong."""
 
     def __init__(self, model: api.ModelRef, engine: api.Engine, *, gpus: bool) -> None:
+        check_settings(engine, EngineType.VLLM, gpus=gpus)
         local = fetch(model)
         arguments = vllm_arguments(engine, local, _quantized(local), gpus=gpus)
         adapter = combined_adapter(local)

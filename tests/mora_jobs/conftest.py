@@ -96,12 +96,8 @@ def ray_local(mora_cache: Path) -> Iterator[None]:
     """A Ray of two CPUs in this process's session, shared by all tests that ask for it."""
     import ray
 
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=120 * 2**20,
-        log_to_driver=False,
-        configure_logging=False,
-    )
+    from mora_jobs.engines.cluster import start_local
+
+    start_local(cpus=2)
     yield
     ray.shutdown()
