@@ -13,6 +13,7 @@ pytestmark = pytest.mark.e2e
 
 PROMPTS = 6
 SAMPLES = 4
+SECONDS = float(os.environ.get("MORA_E2E_SECONDS", "600"))  # a start of Ray on two busy cores takes minutes
 REWARDS = """
 def length(prompts, responses, **columns):
     return [min(len(response) / 64, 1.0) for response in responses]
@@ -71,10 +72,10 @@ def prepared(namespace: Namespace) -> Namespace:
     return namespace
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(SECONDS + 120)
 def test_counts_and_results_come_back_into_status(prepared: Namespace, runtime_image: str) -> None:
     prepared.apply(rollout_job(runtime_image))
-    seen = prepared.await_job("rolloutjob", "tiny", 600, until=lambda status: "completionTime" in status)
+    seen = prepared.await_job("rolloutjob", "tiny", SECONDS, until=lambda status: "completionTime" in status)
     status = seen[-1]
     print(prepared.kubectl("get", "rlj", "-o", "wide"))
     print(prepared.kubectl("describe", "rlj", "tiny"))
@@ -105,13 +106,13 @@ def test_counts_and_results_come_back_into_status(prepared: Namespace, runtime_i
     assert "finalizers" not in prepared.get("rolloutjob", "tiny")["metadata"]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(SECONDS + 120)
 def test_a_users_mistake_is_told_in_status(prepared: Namespace, runtime_image: str) -> None:
     job = rollout_job(runtime_image)
     job["metadata"]["name"] = "mistaken"
     job["spec"]["rewards"][0]["python"]["callable"] = "my_rewards:absent"
     prepared.apply(job)
-    status = prepared.await_job("rolloutjob", "mistaken", 600, until=lambda status: "completionTime" in status)[-1]
+    status = prepared.await_job("rolloutjob", "mistaken", SECONDS, until=lambda status: "completionTime" in status)[-1]
     assert status["phase"] == "Failed"
     assert status["exit"]["class"] == "UserError", status
     failed = next(condition for condition in status["conditions"] if condition["type"] == "Failed")
