@@ -126,3 +126,12 @@ def test_a_lost_answer_is_no_conflict(store: Store, monkeypatch: pytest.MonkeyPa
     table.append(rows(0, ["a"]))
     table.append(rows(0, ["b"]))
     check_exactly_once(store, [["a", "b"]])
+
+
+def test_a_part_that_is_committed_while_it_is_being_denounced_stays(store: Store) -> None:
+    starting, running = Table(store, "t", SCHEMA), Table(store, "t", SCHEMA)
+    starting._manifest.refresh()  # sees no entries; then the running writer commits the part that looked like an orphan
+    running.append(rows(0, ["a"]))
+    part = next(iter(running._manifest.parts))
+    assert starting._manifest.denounce([part, "parts/orphan.parquet"]) == ["parts/orphan.parquet"]
+    check_exactly_once(store, [["a"]])
