@@ -141,7 +141,7 @@ def _by_model(
             seed = request_seed(rewriter.sampling.seed, target.id)
             yield Request(target.id, ({"role": "user", "content": text},), spec.candidates_per_prompt, seed)
 
-    with EnginePool(model, rewriter.engine, rewriter.sampling) as pool:
+    with EnginePool(model, rewriter.engine, rewriter.sampling, credentials=spec.credentials) as pool:
         for completion in pool.generate(requests()):
             answers: list[tuple[str, str | None]] = [("model", parse(sample.text)) for sample in completion.samples]
             yield by_id[completion.id], answers
