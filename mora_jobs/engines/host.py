@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from mora_jobs import api
 from mora_jobs.engines.base import Completion, Engine, EngineInfo, Request
@@ -38,6 +39,17 @@ class EngineHost:
 
     def __init__(self, model: api.ModelRef, engine: api.Engine, sampling: api.Sampling, choice: Choice) -> None:
         self._arguments = (model, engine, choice)
+        self._prepare(sampling)
+
+    @classmethod
+    def around(cls, engine: Engine, sampling: api.Sampling) -> Self:
+        """A host in this process, around an engine that is there already."""
+        host = cls.__new__(cls)
+        host._prepare(sampling)
+        host._engine = engine
+        return host
+
+    def _prepare(self, sampling: api.Sampling) -> None:
         self._sampling = sampling
         self._engine: Engine | None = None
         self._tasks: set[asyncio.Task[None]] = set()

@@ -14,44 +14,51 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import ray
-
 from mora_jobs import api
 from mora_jobs.engines.arguments import check_settings
 from mora_jobs.engines.base import Completion, EngineInfo, Messages, Request
 from mora_jobs.engines.choice import choose, environment
 from mora_jobs.engines.cluster import connect, total
-from mora_jobs.engines.host import Question, Result, Work
+from mora_jobs.engines.endpoint import EndpointReplica
+from mora_jobs.engines.host import Question, Result
 from mora_jobs.engines.placement import place
-from mora_jobs.engines.replica import Replica
+from mora_jobs.engines.replica import Replica, ready
+from mora_jobs.engines.window import Weighed
 
 DEPTH = 2.0  # samples in flight, in units of what the engine draws at once: one half runs, the other half waits
 _log = logging.getLogger(__name__)
 
 
 class EnginePool:
-    """`replicas` engines for one model; a context manager that holds them.
+    """Engines for one model; a context manager that holds them.
 
-    Entering it waits until the first replica has loaded the model; the others join when they are ready. A replica that
-    dies is started again and gets its requests again (a sample depends on its seed, not on who draws it). Raises
-    UserError for the user's mistakes, EngineDied when replicas die without getting anything done.
+    `replicas` actors with the model, or, for a model behind a server, its connections (then Ray is not needed).
+    `credentials` are the job's, for the server's key. Entering waits until the first replica has loaded the model; the
+    others join when they are ready. A replica that dies is started again and gets its requests again (a sample depends on
+    its seed, not on who draws it). Raises UserError for the user's mistakes, EngineDied when replicas die without getting
+    anything done, EndpointUnavailable when a server stays away.
     """
 
     def __init__(
         self,
-        model: api.ModelRef,
+        model: api.ModelRef | api.OpenAICompatible,
         engine: api.Engine,
         sampling: api.Sampling,
         replicas: int = 1,
         env: Mapping[str, str] | None = None,
+        credentials: Sequence[api.Credential] = (),
     ) -> None:
         self._model, self._engine, self._sampling = model, engine, sampling
         self._count = replicas
         self._env = dict(env or {})
-        self._replicas: list[Replica] = []
+        self._credentials = credentials
+        self._replicas: list[Replica] | list[EndpointReplica] = []
         self._busy = False
 
     def __enter__(self) -> Self:
+        if isinstance(self._model, api.OpenAICompatible):
+            self._replicas = [EndpointReplica(self._model, self._sampling, self._credentials)]
+            return self
         connect()
         gpus = total("GPU") > 0
         choice = choose(self._engine.type, gpus)
@@ -63,10 +70,14 @@ class EnginePool:
         arguments = (self._model, self._engine, self._sampling, choice)
         self._replicas = [Replica(arguments, placement, env) for _ in range(self._count)]
         try:
-            self._wait_for_first()
+            while not any(each.info for each in self._replicas):
+                for replica in ready(self._replicas):
+                    replica.receive()
         except BaseException:
             self._close(gently=False)
             raise
+        info = self.info
+        _log.info("%s %s on %s: %s", info.engine, info.version, info.device, info.model)
         return self
 
     def __exit__(
@@ -84,7 +95,9 @@ class EnginePool:
 
         Closing the iterator early stops what is in flight.
         """
-        for _, result in self._run((request, request.n) for request in requests):
+        # A server counts requests, an engine of ours the samples that it draws at the same time.
+        counted = isinstance(self._model, api.OpenAICompatible)
+        for _, result in self._run((request, 1 if counted else request.n) for request in requests):
             assert isinstance(result, Completion)
             yield result
 
@@ -103,7 +116,7 @@ class EnginePool:
             raise RuntimeError("one call of a pool at a time: finish or close the iterator of the call before")
         self._busy = True
         todo = (((position, item), weight) for position, (item, weight) in enumerate(items))
-        again: deque[tuple[Work, int]] = deque()  # what dead engines held goes first
+        again: deque[Weighed] = deque()  # what dead engines held goes first
         results: list[Result] = []
         try:
             while True:
@@ -118,7 +131,7 @@ class EnginePool:
                 ):
                     return  # an engine is ready, and nothing was left for it
                 results = []
-                for replica in self._ready():
+                for replica in ready(self._replicas):
                     finished, orphans = replica.receive()
                     results += finished
                     again += orphans
@@ -127,37 +140,17 @@ class EnginePool:
                 replica.forget()
             self._busy = False
 
-    def _ready(self) -> list[Replica]:
-        """Replicas whose call has ended; blocks until there is one."""
-        calls = {each.call: each for each in self._replicas if each.call is not None}
-        while True:
-            first, rest = ray.wait(list(calls), num_returns=1, timeout=60)
-            if first:
-                more, _ = ray.wait(rest, num_returns=len(rest), timeout=0) if rest else ([], [])
-                return [calls[call] for call in first + more]
-            for replica in self._replicas:
-                replica.explain_wait()
-
-    def _wait_for_first(self) -> None:
-        while not any(each.info for each in self._replicas):
-            for replica in self._ready():
-                replica.receive()
-        info = self.info
-        _log.info("%s %s on %s: %s", info.engine, info.version, info.device, info.model)
-
     def _close(self, gently: bool) -> None:
         for replica in self._replicas:
             replica.close(gently)
         self._replicas = []
 
 
-def _fill(
-    replica: Replica, again: deque[tuple[Work, int]], todo: Iterator[tuple[Work, int]]
-) -> list[tuple[Work, int]]:
+def _fill(replica: Replica | EndpointReplica, again: deque[Weighed], todo: Iterator[Weighed]) -> list[Weighed]:
     """The work that `replica` takes now: up to a queue of DEPTH times what it draws at once."""
     assert replica.info is not None
     load, limit = replica.load, DEPTH * replica.info.max_sequences
-    batch: list[tuple[Work, int]] = []
+    batch: list[Weighed] = []
     while load < limit:
         item = again.popleft() if again else next(todo, None)
         if item is None:

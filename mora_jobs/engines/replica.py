@@ -11,8 +11,10 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from mora_jobs.engines.base import EngineInfo
-from mora_jobs.engines.host import Broken, EngineHost, Result, Work
+from mora_jobs.engines.endpoint import EndpointReplica
+from mora_jobs.engines.host import Broken, EngineHost, Result
 from mora_jobs.engines.placement import Placement
+from mora_jobs.engines.window import Weighed, Window
 from mora_jobs.errors import UserError
 
 MAX_DEATHS = 3  # in a row, without one result between them
@@ -28,7 +30,7 @@ class Replica:
     """One engine actor.
 
     `info` is None until the model is loaded. `call` is the Ray call under way (the start, or an exchange of work for
-    results), None when it has nothing to do. `load` is the number of samples in flight.
+    results), None when it has nothing to do.
     """
 
     def __init__(self, arguments: tuple[Any, ...], placement: Placement, env: dict[str, str]) -> None:
@@ -41,27 +43,29 @@ class Replica:
                 self._group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
             )
         self._needs = placement.bundles or {key: self._options.get(key, 0) for key in ("num_cpus", "num_gpus")}
-        self._held: dict[int, tuple[Work, int]] = {}
+        self._window = Window()
         self._deaths = 0
-        self.load = 0
         self.info: EngineInfo | None = None
         self.call: Any = None
         self._start()
+
+    @property
+    def load(self) -> int:
+        """Samples in flight."""
+        return self._window.load
 
     @property
     def idle(self) -> bool:
         """Ready, and with no call under way: work can be sent."""
         return self.info is not None and self.call is None
 
-    def send(self, batch: Sequence[tuple[Work, int]]) -> None:
-        """Give it work (with weights: the samples it draws), if any, and ask for what finishes."""
-        for work, weight in batch:
-            self._held[work[0]] = (work, weight)
-            self.load += weight
-        if self._held:
+    def send(self, batch: Sequence[Weighed]) -> None:
+        """Give it work, if any, and ask for what finishes."""
+        self._window.add(batch)
+        if self.load:
             self.call = self._actor.exchange.remote(self._turn, [work for work, _ in batch])
 
-    def receive(self) -> tuple[list[Result], list[tuple[Work, int]]]:
+    def receive(self) -> tuple[list[Result], list[Weighed]]:
         """The results that the ended call brought, and the work that must be done again because the engine died.
 
         Raises UserError where the engine found one, EngineDied when starting it again is of no use.
@@ -78,22 +82,14 @@ class Replica:
         if isinstance(answer, EngineInfo):
             self.info = answer
             return [], []
-        broken = ""
-        results: list[Result] = []
-        for key, result in answer:
-            if isinstance(result, UserError):
-                raise result
-            if isinstance(result, Broken):
-                broken = result.reason
-                continue
-            self.load -= self._held.pop(key)[1]
+        results, broken = self._window.settle(answer)
+        if results:
             self._deaths = 0
-            results.append((key, result))
         return results, self._die(broken) if broken else []
 
     def forget(self) -> None:
         """Stop what is in flight; afterwards it is idle, or starting."""
-        self._held, self.load = {}, 0
+        self._window.clear()
         if self.info is None or self.call is None:
             return
         call, self.call = self.call, None
@@ -134,18 +130,31 @@ class Replica:
         self._actor = host.remote(*self._arguments)
         self.call = self._actor.start.remote()
 
-    def _die(self, reason: str) -> list[tuple[Work, int]]:
+    def _die(self, reason: str) -> list[Weighed]:
         """Start a new actor in place of this one; gives the work that it held."""
         self._deaths += 1
-        orphans = list(self._held.values())
+        orphans = self._window.clear()
         if self._deaths > MAX_DEATHS:
             at_work = f" with {len(orphans)} prompts in flight" if orphans else " while it started"
             raise EngineDied(f"an engine died {self._deaths} times in a row{at_work}: {reason}")
         _log.warning("an engine died (%s); it is started again and gets its %d prompts again", reason, len(orphans))
-        self._held, self.load = {}, 0
         ray.kill(self._actor)
         self._start()
         return orphans
+
+
+def ready(replicas: Sequence[Replica] | Sequence[EndpointReplica]) -> list[Replica] | list[EndpointReplica]:
+    """Those whose call has ended; blocks until there is one."""
+    calls = {each.call: each for each in replicas if isinstance(each, Replica) and each.call is not None}
+    if not calls:
+        return [each for each in replicas if isinstance(each, EndpointReplica) and each.call is not None]
+    while True:
+        first, rest = ray.wait(list(calls), num_returns=1, timeout=60)
+        if first:
+            more, _ = ray.wait(rest, num_returns=len(rest), timeout=0) if rest else ([], [])
+            return [calls[call] for call in first + more]
+        for replica in calls.values():
+            replica.explain_wait()
 
 
 def _why(error: RayError) -> str:
