@@ -93,7 +93,7 @@ class RemoteFiles:
 
     def local(self, path: str) -> Path:
         """A copy under the user's cache folder, named by the content's versions: it is never stale."""
-        found = self._run(path, lambda fs: fs.find(self._full(path), detail=True))
+        found = self._run(path, lambda fs: _details(fs, self._full(path)))
         if not found:
             raise FileNotFoundError(f"{self.uri}/{path}")
         base = self._filesystem()._strip_protocol(self._full(path)).strip("/")
@@ -194,6 +194,12 @@ def cache_folder() -> Path:
     """Where local copies live: $MORA_CACHE, or $XDG_CACHE_HOME/mora, or ~/.cache/mora."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("MORA_CACHE") or home / "mora") / "store"
+
+
+def _details(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, dict[str, Any]]:
+    """What the service says about a file, or about every file of a folder."""
+    fs.invalidate_cache()
+    return {path: fs.info(path)} if fs.isfile(path) else dict(fs.find(path, detail=True))
 
 
 def _version(info: dict[str, Any]) -> str:

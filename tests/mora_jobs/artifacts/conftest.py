@@ -8,14 +8,19 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from mora_jobs.artifacts.store import Store
 
-KINDS = ("file", "memory", "s3")
+# Emulators of the other two clouds are no part of the suite; who has one sets AZURITE (npm: azurite) or FAKE_GCS_SERVER
+# (go: github.com/fsouza/fake-gcs-server) to the binary and gets the same tests on az:// and gs://.
+EXTRA = tuple(kind for kind, name in {"az": "AZURITE", "gs": "FAKE_GCS_SERVER"}.items() if os.environ.get(name))
+KINDS = ("file", "memory", "s3", *EXTRA)
 S3_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "tester",
     "AWS_SECRET_ACCESS_KEY": "tester-secret",
@@ -23,6 +28,7 @@ S3_ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 BUCKET = "artifacts"
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # published by Microsoft
 
 
 def versitygw() -> str | None:
@@ -47,21 +53,60 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     endpoint = f"http://127.0.0.1:{free_port()}"
     environment = {"ROOT_ACCESS_KEY": "tester", "ROOT_SECRET_KEY": "tester-secret", "PATH": os.environ["PATH"]}
     command = [binary, "--port", endpoint.removeprefix("http://"), "posix", str(folder)]
-    with (folder.parent / "versitygw.log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    with serving(
+        command,
+        endpoint,
+        folder.parent / "versitygw.log",
+        environment,
+        {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint},
+    ):
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def az_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port, folder = free_port(), tmp_path_factory.mktemp("az")
+    endpoint = f"http://127.0.0.1:{port}"
+    command = [os.environ["AZURITE"], "--blobPort", str(port), "--location", str(folder), "--skipApiVersionCheck"]
+    account = f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={AZURITE_KEY}"
+    client = {"AZURE_STORAGE_CONNECTION_STRING": f"{account};BlobEndpoint={endpoint}/devstoreaccount1;"}
+    with serving(command, endpoint, folder / "azurite.log", dict(os.environ), client):
+        fsspec.filesystem("az").mkdir(BUCKET)
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def gs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port, folder = free_port(), tmp_path_factory.mktemp("gs")
+    endpoint = f"http://127.0.0.1:{port}"
+    command = [os.environ["FAKE_GCS_SERVER"], "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
+    command += ["-backend", "memory", "-external-url", endpoint]
+    client = {"STORAGE_EMULATOR_HOST": endpoint}
+    with serving(command, endpoint, folder / "gcs.log", dict(os.environ), client):
+        fsspec.filesystem("gs", token="anon", project="test").mkdir(BUCKET)
+        yield endpoint
+
+
+@contextmanager
+def serving(
+    command: list[str], endpoint: str, log: Path, environment: dict[str, str], client: dict[str, str]
+) -> Iterator[None]:
+    """Run the server; `client` is what its clients find in their environment."""
+    with log.open("wb") as file:
+        server = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
     patch = pytest.MonkeyPatch()
     try:
         wait_until_open(endpoint, server)
-        for name, value in {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint}.items():
+        for name, value in client.items():
             patch.setenv(name, value)
-        yield endpoint
+        yield
     finally:
         patch.undo()
         server.kill()
         server.wait()
 
 
-def wait_until_open(endpoint: str, server: subprocess.Popen[bytes], patience: float = 30.0) -> None:
+def wait_until_open(endpoint: str, server: subprocess.Popen[bytes], patience: float = 60.0) -> None:
     host, port = endpoint.removeprefix("http://").split(":")
     end = time.monotonic() + patience
     while True:
@@ -91,8 +136,8 @@ def make_store(request: pytest.FixtureRequest, kind: str, folder: Path) -> Store
         return Store(f"file://{folder}/out")
     if kind == "memory":
         return Store(f"memory://{uuid.uuid4().hex}/out")
-    request.getfixturevalue("s3_server")
-    return Store(f"s3://{BUCKET}/{uuid.uuid4().hex}/out")
+    request.getfixturevalue(f"{kind}_server")
+    return Store(f"{kind}://{BUCKET}/{uuid.uuid4().hex}/out")
 
 
 @pytest.fixture(scope="session")
