@@ -1,5 +1,6 @@
 """Classifier rewards: one or several heads of a reward model, or of a folder made by `mora fit-reward`."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -39,12 +40,12 @@ class ClassifierScorer:
                 raise UserError(self._where[name], f"has {self._model.heads} outputs, so there is no head {head}")
 
     def score(self, items: Sequence[Item]) -> dict[str, list[float | None]]:
-        outputs = self._model.outputs(items)
-        missing = np.isnan(outputs).all(axis=1)  # an item that the model cannot read
+        outputs = self._model.outputs(items)  # NaN: an item that the model cannot read; its own NaN is an error there
+        columns = {name: outputs[:, head].tolist() for name, head in self._heads.items()}
         return {
-            name: checked(self._where[name], [None if m else v for m, v in zip(missing, outputs[:, head].tolist(), strict=True)], items)
-            for name, head in self._heads.items()
-        }  # fmt: skip
+            name: checked(self._where[name], [None if math.isnan(value) else value for value in column], items)
+            for name, column in columns.items()
+        }
 
     def close(self) -> None:
         del self._model

@@ -11,9 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from types import TracebackType
 from typing import Self
 
-import ray
-
 from mora_jobs import api
+from mora_jobs.engines.cluster import connect
 from mora_jobs.rewards.base import Item
 from mora_jobs.rewards.load import groups, load
 from mora_jobs.rewards.workers import Actors, Scores, Threads, Workers, result
@@ -49,8 +48,8 @@ class RewardPool:
         """Load everything, so that a wrong model or callable shows before any work. Raises UserError."""
         try:
             remote = [group for group in self._groups if group[0].type in ("classifier", "python")]
-            if remote and not ray.is_initialized():
-                ray.init(include_dashboard=False, log_to_driver=False)
+            if remote:
+                connect()
             models = sum(group[0].classifier is not None for group in self._groups)
             for group in self._groups:
                 if group in remote:

@@ -1,6 +1,7 @@
 """Where rewards run: actors for those that compute, threads of this process for those that wait for others."""
 
 import itertools
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,11 +11,13 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from mora_jobs import api
+from mora_jobs.engines.cluster import total
 from mora_jobs.errors import UserError
 from mora_jobs.rewards.base import Item
 from mora_jobs.rewards.load import Scorer, load
 
 Scores = dict[str, list[float | None]]
+log = logging.getLogger(__name__)
 
 RETRIES = 3  # of one batch whose worker died
 CPUS = 0.01  # keeps actors off nodes that offer no CPU, and never waits for one on a laptop
@@ -64,12 +67,12 @@ class Actors:
 
     def __init__(self, group: Sequence[api.Reward], import_paths: Sequence[str], models: int, actors: int) -> None:
         self.label = ", ".join(reward.name for reward in group)
-        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus, cpus = resources.get("GPU", 0.0), resources.get("CPU", 1.0)
+        gpus, cpus = total("GPU"), total("CPU")
         if group[0].classifier is None:
             share, self.size = 0.0, int(max(1, min(8, cpus // (2 * actors))))
         else:
             share, self.size = _gpu_share(models, gpus)
+        self._wants = f"{share:g} GPUs each for {self.size}"
         options: dict[str, Any] = {"num_cpus": CPUS, "num_gpus": share, "scheduling_strategy": "SPREAD"}
         # A lost node is restarted for ever; a batch that kills its worker is given up after RETRIES.
         options |= {"max_restarts": -1, "max_task_retries": RETRIES}
@@ -80,8 +83,13 @@ class Actors:
         self._next = itertools.cycle(self._actors)
 
     def ready(self) -> None:
-        for actor in self._actors:
-            result(actor.ready.remote().future(), self.label)
+        loading = [actor.ready.remote() for actor in self._actors]
+        while loading:
+            done, loading = ray.wait(loading, timeout=60)
+            for reference in done:
+                result(reference.future(), self.label)
+            if not done:
+                log.warning("the reward %s is loading, or waits for a free worker (%s)", self.label, self._wants)
 
     def submit(self, items: Sequence[Item]) -> Future[Scores]:
         reference = next(self._next).score.remote(list(items))

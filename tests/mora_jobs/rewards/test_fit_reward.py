@@ -125,13 +125,13 @@ def test_ratings_may_be_csv_or_parquet(minilm, fitted, tmp_path, suffix):
 
 def test_a_head_on_reference_statements_has_no_score_without_them(minilm, tmp_path):
     table = [
-        {"prompt": f"What about {d}?", "response": f"I think {d} {text}", "truthful": kind, "yes": f"{d} needs heat.", "no": f"{d} is made of stone."}
+        {"prompt": f"What about {d}?", "response": f"I think {d} {text}", "truthful": kind, "sure": kind, "yes": f"{d} needs heat.", "no": f"{d} is made of stone."}
         for d in DISHES
         for kind, texts in ((1, ["needs heat.", "is better when heated."]), (0, ["is made of stone.", "is a kind of stone."]))
         for text in texts
     ]  # fmt: skip
     report = fit_reward(
-        write(tmp_path / "r.jsonl", table), tmp_path / "heads", minilm, ["truthful"],
+        write(tmp_path / "r.jsonl", table), tmp_path / "heads", minilm, ["truthful", "sure"],
         features={"truthful": [Part.STATEMENTS]}, statements={"true": "yes", "false": "no"},
     )  # fmt: skip
     assert report.heads[0].figures["auc"] > 0.9
@@ -142,6 +142,10 @@ def test_a_head_on_reference_statements_has_no_score_without_them(minilm, tmp_pa
     ])  # fmt: skip
     assert swim > 0 > fly
     assert unknown is None
+    (both,) = groups([classifier(tmp_path / "heads", 0, "truthful"), classifier(tmp_path / "heads", 1, "sure")])
+    scores = load(both).score([Item("3", "Fish?", "All fish swim.")])
+    assert scores["truthful"] == [None]
+    assert scores["sure"][0] is not None
 
 
 def test_features_are_the_stated_ones(minilm):
