@@ -34,6 +34,7 @@ lint: .venv/.dev  ## style, types, import contracts
 
 generate: .venv/.dev  ## crds/ and the API reference, from mora_jobs.api
 	$(BIN)/python -m mora_jobs.api crds
+	$(BIN)/python -m mora_jobs.api charts/mora-operator/files/crds
 
 e2e: .venv/.dev  ## the slow tests, and those that need a cluster (KUBECONFIG)
 	$(BIN)/pytest -m "slow or e2e"

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -49,6 +50,51 @@ def install(cluster: Cluster) -> None:
             "subjects": [subject],
         },
     )
+
+
+PATHS = {
+    "rolloutjob": "apis/mora.dev/v1alpha1/namespaces/{}/rolloutjobs",
+    "rayjob": "apis/ray.io/v1/namespaces/{}/rayjobs",
+    "configmap": "api/v1/namespaces/{}/configmaps",
+    "serviceaccount": "api/v1/namespaces/{}/serviceaccounts",
+    "networkpolicy": "apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
+    "event": "apis/events.k8s.io/v1/namespaces/{}/events",
+    "pod": "api/v1/namespaces/{}/pods",
+}
+
+
+class Api:
+    """An administrator's requests in one namespace, over plain HTTP: far cheaper than a kubectl for each."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        context = ssl.create_default_context(cafile=str(cluster.ca))
+        headers = {"Authorization": f"Bearer {cluster.token}"}
+        self._http = httpx.Client(base_url=cluster.url, headers=headers, verify=context, timeout=30)
+        self._namespace = namespace
+
+    def get(self, kind: str, name: str = "") -> Object | None:
+        answer = self._http.get(self._path(kind, name))
+        return None if answer.status_code == 404 else self._object(answer)
+
+    def create(self, kind: str, body: Object, name: str = "", **parameters: str) -> Object:
+        return self._object(self._http.post(self._path(kind, name), json=body, params=parameters))
+
+    def merge(self, kind: str, name: str, body: Object) -> Object:
+        content = json.dumps(body).encode()
+        headers = {"Content-Type": "application/merge-patch+json"}
+        return self._object(self._http.patch(self._path(kind, name), content=content, headers=headers))
+
+    def delete(self, kind: str, name: str) -> None:
+        self._object(self._http.delete(self._path(kind, name)))
+
+    def _path(self, kind: str, name: str) -> str:
+        return "/" + "/".join([PATHS[kind].format(self._namespace), *([name] if name else [])])
+
+    @staticmethod
+    def _object(answer: httpx.Response) -> Object:
+        assert answer.is_success, answer.text
+        found: Object = answer.json()
+        return found
 
 
 @dataclass
