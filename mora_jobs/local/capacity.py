@@ -33,7 +33,8 @@ def machine() -> Capacity:
 
 
 def demand(job: api.Job, there: Capacity) -> Capacity:
-    """What a job takes. Without GPUs its engines and workers run on processors, one each at least."""
+    """What a job takes. Without GPUs its engines and workers compute on the processors: below two for a job, two jobs
+    side by side take longer than one after the other."""
     spec = job.spec
     if isinstance(spec, api.RolloutSpec):
         replicas = spec.replicas or (spec.autoscaling.max_replicas if spec.autoscaling else 1)
@@ -42,7 +43,7 @@ def demand(job: api.Job, there: Capacity) -> Capacity:
         processes, gpus = 1, _per_engine(spec.rewriter.engine)
     else:
         processes = gpus = spec.trainer.nodes * spec.trainer.workers_per_node
-    return Capacity(processes, gpus if there.gpus else 0)
+    return Capacity(processes, gpus) if there.gpus else Capacity(max(2, processes))
 
 
 def check_fits(jobs: Iterable[api.Job], there: Capacity) -> list[UserError]:
@@ -64,14 +65,6 @@ def may_start(job: api.Job, running: Iterable[api.Job], there: Capacity, free_by
     if not running:
         return True
     return free_bytes >= JOB_BYTES and there.holds(demand(each, there) for each in (*running, job))
-
-
-def ray_cpus(jobs: Iterable[api.Job], there: Capacity) -> int:
-    """Processors that Ray is told of: what runs at once must be schedulable, for Ray lets what is too much wait for ever.
-
-    Ray's processors are places to run, no cores: two of them for each process of the most demanding job.
-    """
-    return max([there.cpus, *(2 * demand(job, there).cpus + 2 for job in jobs)])
 
 
 def free_memory() -> int:

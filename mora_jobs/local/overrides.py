@@ -12,10 +12,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from mora_jobs.api import KINDS, Model
 from mora_jobs.api.crosscheck import nearest
+from mora_jobs.api.kinds import kind_of
 from mora_jobs.errors import UserError
 from mora_jobs.validation.yaml_documents import DocumentError, read_documents
 
-SHORT_NAMES = {"rlj": "RolloutJob", "rwj": "RewriteJob", "alj": "AlignmentJob"}
 SEGMENT = re.compile(r"\.([A-Za-z0-9_-]+)|\[([^\]]+)\]")
 
 
@@ -109,10 +109,10 @@ def _apply(override: Override, doc: dict[str, Any]) -> None:
 
 
 def _kind(text: str, where: str) -> str:
-    by_lower = {kind.lower(): kind for kind in KINDS} | {f"{kind.lower()}s": kind for kind in KINDS} | SHORT_NAMES
-    if text.lower() not in by_lower:
-        raise UserError(where, f"there is no kind {text}{nearest(text, set(KINDS))}")
-    return by_lower[text.lower()]
+    try:
+        return kind_of(text)
+    except ValueError as error:
+        raise UserError(where, f"{text} {error}") from None
 
 
 def _member(model: Any, name: str, where: str, place: str) -> Any:

@@ -85,15 +85,14 @@ def _supervise(
         processes.add_credentials(jobs)
         supervisor = Supervisor(steps, records, workdir, processes, endpoint, there, display)
         ray_log = workdir.root / "logs" / "ray.log"
-        wanted = capacity.Capacity(capacity.ray_cpus(jobs, there), there.gpus)
         display.say(
             f"{workdir}: starting Ray on {there.cpus} processors" + (f", {there.gpus} GPUs" * bool(there.gpus))
         )
-        ray = processes.start_ray(wanted, options.dashboard, ray_log, supervisor.ray_ended)
+        ray = processes.start_ray(there, options.dashboard, ray_log, supervisor.ray_ended)
         if ray.dashboard:
             display.say(f"Ray dashboard: http://{ray.dashboard}")
         supervisor.run()
-        if any(record.phase is Phase.FAILED for record in records.values()):
+        if any(record.exit and record.exit.class_ in (ExitClass.APP, ExitClass.INFRA) for record in records.values()):
             processes.keep_ray_logs(workdir.root / "logs" / "ray")
         return supervisor.interrupted
 
@@ -125,6 +124,8 @@ def write_report(workdir: Workdir, console: Console) -> None:
     try:
         from mora_jobs.report import write
     except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mora_jobs"):
+            raise
         console.print(f"no report: {error.name} is not installed (pip install 'mora-operator[cli]')", highlight=False)
         return
     path = write(workdir.root)

@@ -33,7 +33,7 @@ from .capacity import Capacity, object_store_bytes
 
 log = logging.getLogger(__name__)
 
-RAY_START_SECONDS = 120.0
+RAY_START_SECONDS = 150.0
 MARKER = "MORA_RUN"
 
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from mora_jobs.api import Exit, ExitClass
 from mora_jobs.api.redact import one_line
 from mora_jobs.errors import UserError
-
-from .reporter import Stopped
+from mora_jobs.stopping import Stopped
 
 STOPPED_CODE = 128 + 15
 

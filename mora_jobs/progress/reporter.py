@@ -20,6 +20,7 @@ from typing import Any
 from mora_jobs.api import Desired, Exit, Metric, Model, OutputRef, Progress, ProgressReport, number
 from mora_jobs.api.progress import ProgressReply
 from mora_jobs.api.status import Checkpoint
+from mora_jobs.stopping import Stopped
 
 from .rate import Rate
 from .wire import Outcome, Wire
@@ -28,13 +29,6 @@ log = logging.getLogger(__name__)
 
 MAX_METRICS = 64
 LONGEST_PAUSE = 60.0
-
-
-class Stopped(BaseException):
-    """The job was asked to stop. What is done is committed; a later attempt goes on from there.
-
-    Like KeyboardInterrupt no Exception, so that code which retries what failed does not retry this.
-    """
 
 
 class Reporter:

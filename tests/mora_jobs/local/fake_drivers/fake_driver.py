@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from mora_jobs import api
 from mora_jobs.api.reports import RESULTS
@@ -26,6 +27,8 @@ def run(resolved, reporter):
     store = Store(job.spec.output.uri)
     claim(store, api.identity(resolved), job.spec.output.overwrite_policy.value, job.metadata.uid)
     held = _hold() if "fake/ray" in wish else None
+    if "fake/meet" in wish:
+        _meet(store, Path(store.uri.removeprefix("file://")).parent / wish["fake/meet"])
     done = store.list("steps")
     reporter.update(len(done), steps, "Prompts", stage="Rollouts")
     for step in range(len(done), steps):
@@ -34,17 +37,34 @@ def run(resolved, reporter):
         if "fake/ignore-stop" not in wish:
             reporter.update(step + 1, steps, "Prompts", stage="Rollouts", status=_result(job, step + 1, steps))
     if end == "UserError":
-        raise UserError("reward 'helpful'", "returned NaN for prompt p7, api_key=abcdef123456", "return a number or None")
+        raise UserError(
+            "reward 'helpful'", "returned NaN for prompt p7, api_key=abcdef123456", "return a number or None"
+        )
     if end == "App":
         raise RuntimeError("Bearer abcdefghijklmnop is not welcome here")
+    if end == "ShowCredentials":
+        path = Path(os.environ["HF_TOKEN_PATH"])
+        raise UserError("credentials", f"{path.read_text()} {os.environ['JUDGE_KEY']} {path.stat().st_mode & 0o777:o}")
     if end == "Exit":
         os._exit(7)
+    if end == "Kill":
+        os.kill(os.getpid(), 9)
     if end == "Hang":
         time.sleep(3600)
     del held
     complete(store, {"steps": f"sha256:{steps}"})
     log.info("all steps are done")
     return _result(job, steps, steps)
+
+
+def _meet(store, other):
+    """Wait until the other job runs too."""
+    store.write("here", b"")
+    deadline = time.monotonic() + 60
+    while not (other / "here").exists():
+        if time.monotonic() > deadline:
+            raise UserError(str(other), "did not come")
+        time.sleep(0.02)
 
 
 def _result(job, done, total):
@@ -63,7 +83,9 @@ def _hold():
     @ray.remote
     class Holder:
         def __init__(self):
-            self.child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
+            self.child = subprocess.Popen(
+                [sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True
+            )
 
         def pid(self):
             return os.getpid()

@@ -1,8 +1,8 @@
 """Fake drivers for tests of the local runner: Python imports this file at start, because its folder is on PYTHONPATH.
 
 Only the three `run` functions are fake. They claim and complete real artifacts and report over the real wire. What a
-job does is told by its annotations: `fake/steps`, `fake/seconds` (per step), `fake/end` (Success, UserError, App, Hang,
-Exit), `fake/ray` (hold an actor and a grandchild process), `fake/ignore-stop`.
+job does is told by its annotations: `fake/steps`, `fake/seconds` (per step), `fake/end` (Success, UserError, EarlyUserError, App, Hang,
+Exit, Kill, ShowCredentials), `fake/meet` (wait until that job runs too), `fake/ray` (hold an actor and a grandchild process), `fake/ignore-stop`.
 """
 
 import importlib.abc
