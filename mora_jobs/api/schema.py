@@ -160,7 +160,7 @@ def _ordered(node: Schema) -> Schema:
     """Keys in a fixed order that reads well: what it is, then its bounds, then its members."""
     last = ("x-kubernetes-validations", "required", "properties")
     if "x-kubernetes-validations" in node:
-        order = ("rule", "message", "reason", "fieldPath")
+        order = ("rule", "message", "messageExpression", "reason", "fieldPath")
         node["x-kubernetes-validations"] = [
             {key: rule[key] for key in order if key in rule} for rule in node["x-kubernetes-validations"]
         ]

@@ -22,7 +22,9 @@ class Rest:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         self._http.close()
 
     def create(self, document: dict[str, Any], dry_run: bool = False) -> httpx.Response:
@@ -44,6 +46,8 @@ def _parameters(dry_run: bool) -> dict[str, str]:
 
 
 def causes(response: httpx.Response) -> dict[str, str]:
-    """What a refusal names: field to message."""
-    details = response.json().get("details") or {}
-    return {cause.get("field", ""): cause.get("message", "") for cause in details.get("causes", ())}
+    """What a refusal names: field to messages, one a line."""
+    found: dict[str, list[str]] = {}
+    for cause in (response.json().get("details") or {}).get("causes", ()):
+        found.setdefault(cause.get("field", ""), []).append(cause.get("message", ""))
+    return {field: "\n".join(messages) for field, messages in found.items()}

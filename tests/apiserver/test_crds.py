@@ -47,7 +47,9 @@ def test_every_good_manifest_is_admitted_and_keeps_what_it_says(rest: Rest, name
 
 
 ENTRIES = list(bad())
-CEL_MESSAGES = {rule["message"] for kind in KINDS for rule in schema(kind)["properties"]["spec"]["x-kubernetes-validations"]}
+CEL_MESSAGES = {
+    rule["message"] for kind in KINDS for rule in schema(kind)["properties"]["spec"]["x-kubernetes-validations"]
+}
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.id)
@@ -111,14 +113,13 @@ def test_explain_is_enough_to_write_a_manifest(cluster: Cluster) -> None:
     said = cluster.kubectl("explain", "rolloutjob.spec.sampling.temperature").stdout
     assert "Sampling temperature; 0 is greedy." in said
     said = cluster.kubectl("explain", "alignmentjob.spec.pairs.rule").stdout
-    assert "enum: Aggregate, Dataset, Dominance, PerObjective, ...." in said
+    assert "ENUM: Dominance StageGuard PerObjective" in " ".join(said.split())
     assert "the winner is at least as good on every objective" in " ".join(said.split())
 
 
 def test_yaml_is_read_as_kubectl_reads_it(cluster: Cluster, tmp_path: Path) -> None:
     scalars = (
-        ["1e-4", "1E3", "1.0", ".5", "0x1F", "0b101", "010", "0o17", "08", "1_000", "1:30", "2024-01-01", "yes", "off"]
-        + ["y", "True", "~", "'1'", "!!str 1", "1.2.3", "0.1.2", "e5", "_1", "+3", "1e400", "0x", "-", "--1", ".5.5"]
+        ["1e-4", "1E3", "1.0", ".5", "0x1F", "0b101", "010", "0o17", "08", "1_000", "1:30", "2024-01-01", "yes", "off", "y", "True", "~", "'1'", "!!str 1", "1.2.3", "0.1.2", "e5", "_1", "+3", "1e400", "0x", "-", "--1", ".5.5"]
     )  # fmt: skip
     items = "".join(f"\n          - {scalar}" for scalar in scalars if scalar != "-")
     text = f"""
