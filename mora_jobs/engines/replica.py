@@ -127,7 +127,7 @@ class Replica:
         host = ray.remote(EngineHost).options(
             runtime_env={"env_vars": self._env}, max_restarts=0, max_task_retries=0, **self._options
         )
-        self._actor = host.remote(*self._arguments)
+        self._actor: Any = host.remote(*self._arguments)
         self.call = self._actor.start.remote()
 
     def _die(self, reason: str) -> list[Weighed]:

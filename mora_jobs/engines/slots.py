@@ -117,6 +117,8 @@ class _SlotLayer(CacheLayerMixin):
     def __init__(self, owner: "_SlotCache") -> None:
         super().__init__()
         self.owner = owner
+        self.keys: Any = None
+        self.values: Any = None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         count, capacity = self.owner.count, self.owner.capacity

@@ -1,5 +1,6 @@
 """A .gguf file becomes a model folder in bfloat16, once per machine: half a minute for 135 million parameters."""
 
+import struct
 from pathlib import Path
 
 from mora_jobs.errors import UserError
@@ -19,7 +20,7 @@ def converted(uri: str, gguf: Path, digest: str) -> Path:
             source, name = str(gguf.parent), gguf.name
             tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
             model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.bfloat16)
-        except (ValueError, KeyError, NotImplementedError, RuntimeError, IndexError, OSError) as error:
+        except (ValueError, KeyError, NotImplementedError, RuntimeError, IndexError, OSError, struct.error) as error:
             what = f"cannot be read as a GGUF model ({type(error).__name__}: {error})"
             raise UserError(uri, what, "use a model folder in the transformers layout") from error
         # The weights are whole numbers of bfloat16 by now, but the config still says that they are quantised, and then
