@@ -14,7 +14,6 @@ from mora_jobs.generation.appender import Appender
 from mora_jobs.generation.schemas import scores_schema
 from mora_jobs.rewards.base import Item
 from mora_jobs.rewards.calibration import Calibration
-from mora_jobs.rewards.pool import RewardPool
 
 # Rollouts handed to the rewards at once: enough for full batches, little enough to hold in memory.
 CHUNK_ITEMS = 4096
@@ -46,6 +45,9 @@ def score(
     first = next(chunks, None)
     if first is None:
         return table  # nothing left: no reward model is loaded
+    # Here, because it needs Ray, and whoever only reads scores (the report) does not.
+    from mora_jobs.rewards.pool import RewardPool
+
     with RewardPool(rewards, import_paths, credentials) as pool, Appender(table) as rows:
         chunk: list[tuple[str, list[Item]]] | None = first
         while chunk is not None:

@@ -106,7 +106,11 @@ def _responses(
     if np.isnan(mean).all():
         picked = [("a rollout", 0)]
     else:
-        by = mean if dimension is None else np.where(np.isnan(u[:, names.index(dimension)]), -1, u[:, names.index(dimension)])
+        by = (
+            mean
+            if dimension is None
+            else np.where(np.isnan(u[:, names.index(dimension)]), -1, u[:, names.index(dimension)])
+        )
         best, worst = int(np.nanargmax(by)), int(np.nanargmin(mean))
         picked = [("best" if dimension is None else f"best in {dimension}", best)]
         picked += [("worst on average", worst)] if worst != best else []

@@ -12,7 +12,8 @@ UNKNOWN = "–"
 def fixed(value: Any, digits: int = 3) -> str:
     """0.217; also for the texts of a status."""
     number = as_number(value)
-    return UNKNOWN if number is None else _minus(f"{number:.{digits}f}")
+    # z: what rounds to zero has no sign.
+    return UNKNOWN if number is None else _minus(f"{number:z.{digits}f}")
 
 
 def signed(value: Any, digits: int = 3) -> str:
@@ -29,6 +30,16 @@ def between(low: Any, high: Any, digits: int = 3) -> str:
     if as_number(low) is None or as_number(high) is None:
         return ""
     return f"[{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def compact(value: Any) -> str:
+    """Three digits that count, for raw scores of any size: −0.114, 1,230, 4.1e−07."""
+    number = as_number(value)
+    if number is None:
+        return UNKNOWN
+    if number and not 1e-4 <= abs(number) < 1e6:
+        return _minus(f"{number:.2g}")
+    return _minus(f"{number:,.{raw_digits(number)}f}")
 
 
 def percent(share: Any) -> str:

@@ -9,7 +9,9 @@ from mora_jobs.report.labels import Label, place
 from mora_jobs.report.style import BAD, COLOURS, INK, MEDIUM, QUIET, SMALL, Chart, chart, figure, short
 
 BASE = "base"
-MOST_NAMED = 16  # names in a chart; beyond it, those of the front, the knee and the base model only
+MOST_NAMED = (
+    16  # points in a chart that are all named; of more, the base model, the knee and the best of each objective
+)
 MOST_BARS = 12  # points with bars in a chart
 MOST_PLANES = 6  # four objectives
 
@@ -46,14 +48,16 @@ def _plane(policies: Sequence[Policy], x: str, y: str, exact: bool) -> Chart:
     with figure((size[0], size[0] * 0.92)) as (drawing, ax):
         front = sorted((p for p in policies if p.on_front), key=lambda p: p.values[x])
         if exact and front:
-            ax.step([p.values[x] for p in front], [p.values[y] for p in front], where="pre", color=QUIET, linewidth=1.2)
+            ax.step(
+                [p.values[x] for p in front], [p.values[y] for p in front], where="pre", color=QUIET, linewidth=1.2
+            )
         for policy in policies:
             at = policy.values[x], policy.values[y]
             if policy.intervals and len(policies) <= MOST_BARS:
                 (left, right), (low, high) = policy.intervals[x], policy.intervals[y]
                 ax.plot([left, right], [at[1], at[1]], color=policy.colour, alpha=0.22, linewidth=1)
                 ax.plot([at[0], at[0]], [low, high], color=policy.colour, alpha=0.22, linewidth=1)
-            ax.plot(*at, "o", color=policy.colour, markersize=6, markeredgewidth=1.3,
+            ax.plot(*at, "o", color=policy.colour, markersize=_size(policies), markeredgewidth=1.2,
                     markerfacecolor=policy.colour if policy.on_front else "white")  # fmt: skip
         ax.set_xlabel(short(x, 34))
         ax.set_ylabel(short(y, 34))
@@ -73,13 +77,13 @@ def space(policies: Sequence[Policy], names: Sequence[str]) -> Chart:
     """Three objectives; stems down to the floor show where a point stands."""
     from mpl_toolkits.mplot3d import proj3d
 
-    with figure((MEDIUM[0], 4.4), projection="3d") as (drawing, ax):
+    with figure((MEDIUM[0], 4.1), projection="3d") as (drawing, ax):
         columns = [[policy.values[name] for policy in policies] for name in names]
         lows = [min(column) - max(0.12 * (max(column) - min(column)), 0.005) for column in columns]
         for policy, *at in zip(policies, *columns, strict=True):
             ax.plot(*zip(at, [*at[:2], lows[2]], strict=True), color=QUIET, linewidth=0.8)
             ax.plot(*([each] for each in [*at[:2], lows[2]]), ".", color=QUIET, markersize=3)
-            ax.plot(*([each] for each in at), "o", color=policy.colour, markersize=6, markeredgewidth=1.3,
+            ax.plot(*([each] for each in at), "o", color=policy.colour, markersize=_size(policies), markeredgewidth=1.2,
                     markerfacecolor=policy.colour if policy.on_front else "white")  # fmt: skip
         for label, low, column, bound, axis in zip(
             names, lows, columns, (ax.set_xlim, ax.set_ylim, ax.set_zlim), (ax.xaxis, ax.yaxis, ax.zaxis), strict=True
@@ -91,7 +95,8 @@ def space(policies: Sequence[Policy], names: Sequence[str]) -> Chart:
             axis.set_tick_params(labelsize=7, pad=1)
         ax.locator_params(nbins=5)
         ax.view_init(elev=22, azim=-52)
-        ax.set_box_aspect(None, zoom=0.86)
+        ax.set_box_aspect(None, zoom=0.92)
+        ax.set_position((0.0, 0.0, 0.96, 1.1))
         drawing.canvas.draw()
         drawing.set_layout_engine("none")
         pixels = []
@@ -120,11 +125,19 @@ def parallel(policies: Sequence[Policy], names: Sequence[str]) -> Chart:
         return chart(drawing, f"{len(policies)} policies over {len(names)} objectives. {_told(policies)}")
 
 
+def _size(policies: Sequence[Policy]) -> float:
+    """Of a marker, in points: small where there are many."""
+    return 6.0 if len(policies) <= MOST_NAMED else 4.5
+
+
 def _name(drawing: Any, ax: Any, policies: Sequence[Policy], pixels: Sequence[tuple[float, ...]]) -> None:
     """Names beside the points. Where there are too many, the page's table has them all."""
-    many = len(policies) > MOST_NAMED
+    named = {policy.name for policy in policies}
+    if len(policies) > MOST_NAMED:
+        best = {max(policies, key=lambda policy: policy.values[name]).name for name in policies[0].values}
+        named = best | {policy.name for policy in policies if policy.rank == 0}
     labels = [
-        Label("" if many and policy.rank == 2 else policy.name, x, y, policy.rank, policy.rank == 0)
+        Label(policy.name if policy.name in named else "", x, y, policy.rank, policy.rank == 0)
         for policy, (x, y) in zip(policies, pixels, strict=True)
     ]
     place(drawing, ax, labels)
@@ -135,4 +148,3 @@ def _told(policies: Sequence[Policy]) -> str:
     knee = next((f" The knee is {policy.name}." for policy in policies if policy.knee), "")
     shown = ", ".join(front[:MOST_NAMED]) + (f" and {len(front) - MOST_NAMED} more" if len(front) > MOST_NAMED else "")
     return f"Not dominated: {shown}.{knee}"
-

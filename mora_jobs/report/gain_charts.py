@@ -75,7 +75,8 @@ def intervals(groups: Mapping[str, Sequence[Gain]], unit: str, digits: int = 2) 
         ax.margins(x=0.08)
         legend_below(drawing, ax, 2)
         told = "; ".join(
-            f"{gain.name} {signed(gain.value, digits)} {between(gain.low, gain.high, digits)}".strip() for gain in known
+            f"{gain.name} {signed(gain.value, digits)} {between(gain.low, gain.high, digits)}".strip()
+            for gain in known
         )
         return chart(drawing, f"Gains, after − before, with 95 % intervals: {told}.")
 

@@ -13,7 +13,7 @@ POINT = 4.5  # pixels around the centre of a point that stay free
 GAP = 3.0
 # Right, left, above, below, the corners, and all again farther away with a line to the point.
 PLACES = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
-DISTANCES = (7.0, 18.0, 32.0)
+DISTANCES = (7.0, 18.0, 32.0, 52.0)
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ def place(drawing: Figure, ax: Any, labels: Sequence[Label], room: Bbox | None =
     return placed
 
 
-def _free(
-    label: Label, width: float, height: float, taken: Sequence[Bbox], room: Bbox
-) -> tuple[Bbox, float] | None:
+def _free(label: Label, width: float, height: float, taken: Sequence[Bbox], room: Bbox) -> tuple[Bbox, float] | None:
     for distance in DISTANCES:
         for right, up in PLACES:
             reach = distance if right == 0 or up == 0 else 0.72 * distance

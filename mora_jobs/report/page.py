@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mora_jobs import __version__
+from mora_jobs import __version__, api
 from mora_jobs.report import figures
 from mora_jobs.report.job import Head, printable
 from mora_jobs.report.rewrite_section import GROUPS
@@ -18,16 +18,18 @@ TEMPLATES = Path(__file__).parent / "templates"
 LONGEST = 1600  # characters of a prompt or a response that are shown
 CLASSES = {"SingleReward": "single-reward", "MultiReward": "multi-reward", "Mixed": "mixed", "Dead": "dead"}
 # As in an address bar: characters that turn the direction of the text around them would change what a reader sees.
-_INVISIBLE = {ord(c): f"⟨U+{ord(c):04X}⟩" for c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"}
+_INVISIBLE = {
+    ord(c): f"⟨U+{ord(c):04X}⟩" for c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"
+}
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A figure of the first screen."""
+    """The main figure of a job on the first screen."""
 
     value: str
     label: str
-    note: str = ""
+    note: str
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def fill(page: Page) -> str:
     environment.globals |= {
         "between": figures.between,
         "plural": figures.plural,
+        "tile": tile,
         "raw_digits": figures.raw_digits,
         "class_names": CLASSES,
         "group_names": GROUPS,
@@ -71,37 +74,34 @@ def fill(page: Page) -> str:
         page=page,
         version=__version__,
         finished=max((each.finished for each in heads if each.finished), default=None),
-        tiles=[tile for section in page.sections if section.body is not None for tile in tiles(section)],
         open_jobs=[each for each in heads if not each.complete],
     )
 
 
-def tiles(section: Any) -> list[Tile]:
-    """What the first screen says about a job."""
+def tile(section: Any) -> Tile | None:
+    """The main figure of a job; None before there is one."""
     status = section.head.shown.status
-    name = section.head.name
-    found = []
     match section.head.job.kind:
-        case "RolloutJob" if status and status.rollouts:
-            counts = status.rollouts
-            found.append(Tile(figures.count(counts.samples), "rollouts", f"{name}: {figures.plural(counts.prompts.total, 'prompt')}"))
-            if status.isolation:
-                total = status.isolation.single_reward_total
-                of = total + status.isolation.multi_reward + status.isolation.mixed + status.isolation.dead
-                found.append(Tile(f"{total}", "single-reward prompts", f"{figures.percent(total / of if of else None)} of {of}"))
+        case "RolloutJob" if status and status.isolation:
+            found = status.isolation
+            total = found.single_reward_total + found.multi_reward + found.mixed + found.dead
+            rollouts = f"{figures.count(status.rollouts.samples)} rollouts" if status.rollouts else ""
+            return Tile(f"{found.single_reward_total} of {total}", "single-reward prompts", rollouts)
         case "RewriteJob" if status and status.rewrites:
             done = f"{status.rewrites.accepted} of {status.rewrites.prompts.total}"
-            found.append(Tile(done, "prompts rewritten", name))
-            if status.gain:
-                balance = status.gain.balance
-                change = (as_number(balance.after) or 0.0) - (as_number(balance.before) or 0.0)
-                found.append(Tile(figures.signed(change), "balance, fresh seed", figures.between(*(balance.ci or (None, None)))))
+            return Tile(done, "prompts rewritten", _balance(status.gain) if status.gain else "")
         case "AlignmentJob" if status and status.objectives:
-            gain = next((o for o in status.objectives if o.name == "overall"), status.objectives[0])
-            found.append(
-                Tile(figures.signed(gain.points, 1), f"points of 100, {gain.name}", f"{name} {figures.between(*(gain.ci or (None, None)), 1)}")
-            )
-    return found
+            gain = next((each for each in status.objectives if each.name == "overall"), status.objectives[0])
+            low, high = gain.ci or (None, None)
+            return Tile(figures.signed(gain.points, 1), f"points of 100, {gain.name}", figures.between(low, high, 1))
+    return None
+
+
+def _balance(gain: api.rewrite.Gain) -> str:
+    before, after = as_number(gain.balance.before), as_number(gain.balance.after)
+    if before is None or after is None:
+        return ""
+    return f"balance {figures.signed(after - before)} {figures.between(*(gain.balance.ci or (None, None)))}".strip()
 
 
 def clip(text: str) -> str:

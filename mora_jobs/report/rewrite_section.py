@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,8 @@ from mora_jobs.rewards.calibration import Calibration
 
 EXAMPLES = 12
 GROUPS = {
-    "accepted": "accepted rewrites, on a seed that chose nothing",
-    "unselected": "all rewrites that passed the text checks, nothing chosen",
+    "accepted": "accepted, on a fresh seed",
+    "unselected": "all that passed the text checks",
 }
 
 
@@ -82,8 +82,8 @@ def rewrite_section(
     """Read the artifacts, as far as they are there. `source` is the RolloutJob that the prompts came from."""
     document = (read_json(store, "gains.json") if store else None) or {}
     groups = {name: document[name] for name in GROUPS if document.get(name)}
-    gains = _gains(groups)
     names = [reward.name for reward in source.spec.rewards] if source else []
+    gains = _gains(groups, names)
     before, after = (_attained(store, source, folder) if store else {} for folder in ("originals", ""))
     rows = []
     if store and store.exists("prompts/table.json"):
@@ -119,15 +119,18 @@ def rewrite_section(
     )
 
 
-def _gains(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, GainRow]]:
+def _gains(groups: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> dict[str, dict[str, GainRow]]:
     rows: dict[str, dict[str, GainRow]] = {}
     for group, part in groups.items():
         for figure, change in part["changes"].items():
             gap = change["difference"]
             gain = Gain.of(figure.replace("reach.", "reach, "), gap["value"], gap["low"], gap["high"])
-            rows.setdefault(gain.name, {})[group] = GainRow(as_number(change["before"]), as_number(change["after"]), gain)
-    # The same order in every report: what counts first.
-    first = [name for name in ("balance", "hypervolume", "joint") if name in rows]
+            rows.setdefault(gain.name, {})[group] = GainRow(
+                as_number(change["before"]), as_number(change["after"]), gain
+            )
+    # What counts first, then the rewards in the order of the manifest.
+    known = ["balance", "hypervolume", "joint", *(f"reach, {name}" for name in names)]
+    first = [name for name in known if name in rows]
     return {name: rows[name] for name in [*first, *(name for name in rows if name not in first)]}
 
 
@@ -183,7 +186,9 @@ def _lead(job: api.RewriteJob, status: api.RewriteStatus, gains: Mapping[str, Ma
     if balance is None or balance.gain.value is None:
         return lead
     change = f"{signed(balance.gain.value)} {between(balance.gain.low, balance.gain.high)}".strip()
-    doubt = " The interval holds 0: no gain is shown." if balance.gain.low is not None and balance.gain.verdict == "quiet" else ""
+    doubt = (
+        " The interval holds 0: no gain is shown."
+        if balance.gain.low is not None and balance.gain.verdict == "quiet"
+        else ""
+    )
     return f"{lead} On a seed that was not used for choosing, their balance changed by {change}.{doubt}"
-
-

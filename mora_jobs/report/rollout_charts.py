@@ -6,8 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mora_jobs.report.figures import fixed, signed
-from mora_jobs.report.style import INK, MEDIUM, MUTED, QUIET, SMALL, Chart, as_number, chart, figure, legend_below, short
+from mora_jobs.report.figures import compact, fixed, signed
+from mora_jobs.report.style import (
+    INK,
+    MEDIUM,
+    MUTED,
+    QUIET,
+    SMALL,
+    Chart,
+    as_number,
+    chart,
+    figure,
+    legend_below,
+    short,
+)
 
 BINS = 30
 
@@ -22,12 +34,12 @@ def histogram(name: str, raw: NDArray[np.float64], colour: str, lower_is_better:
             mean = float(known.mean())
             ax.axvline(mean, color=INK, linewidth=1.2)
             ax.annotate(
-                f"mean {mean:.3g}", (mean, 1), xycoords=("data", "axes fraction"), xytext=(3, -8), fontsize=7.5,
+                f"mean {compact(mean)}", (mean, 1), xycoords=("data", "axes fraction"), xytext=(3, -8), fontsize=7.5,
                 textcoords="offset points",
                 bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6},
             )  # fmt: skip
             ax.locator_params(axis="both", nbins=5, integer=False)
-            told = f"{known.size} scores from {known.min():.3g} to {known.max():.3g}, mean {mean:.3g}"
+            told = f"{known.size} scores from {compact(known.min())} to {compact(known.max())}, mean {compact(mean)}"
         else:
             ax.text(0.5, 0.5, "no scores", ha="center", transform=ax.transAxes, color=MUTED)
             ax.set_xticks([])
@@ -81,7 +93,7 @@ def _told(points: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def plateau(points: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
+def plateau(points: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, str] | None:
     """What the last doubling of k brought, in words; None for a single k."""
     if len(points) < 2:
         return None
@@ -96,13 +108,13 @@ def plateau(points: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
         "to": str(last["k"]),
         "balance": step(before["balance"], last["balance"]),
         "joint": step(before["joint"], last["joint"]),
-        **{f"reach of {name}": step(before["reach"][name], last["reach"].get(name)) for name in before["reach"]},
+        **{f"reach of {name}": step(before["reach"].get(name), last["reach"].get(name)) for name in names},
     }
 
 
 def classes(isolation: Mapping[str, Any], colours: Mapping[str, str]) -> Chart:
     """How many prompts are of which class; single-reward prompts by the only dimension that they can earn."""
-    single = {name: int(number) for name, number in isolation["singleReward"].items()}
+    single = {name: int(isolation["singleReward"].get(name, 0)) for name in colours}
     rows = {
         "single-reward": sum(single.values()),
         "multi-reward": isolation["multiReward"],
@@ -114,8 +126,7 @@ def classes(isolation: Mapping[str, Any], colours: Mapping[str, str]) -> Chart:
         start = 0
         for name, number in single.items():
             if number:
-                colour = colours.get(name, QUIET)
-                ax.barh("single-reward", number, left=start, color=colour, label=f"{short(name)} only")
+                ax.barh("single-reward", number, left=start, color=colours[name], label=f"{short(name)} only")
             start += number
         for label, number in rows.items():
             if label != "single-reward" or not number:

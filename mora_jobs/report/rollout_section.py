@@ -73,7 +73,7 @@ def rollout_section(job: api.RolloutJob, status: api.RolloutStatus, store: Store
         colours=colours,
         histograms=_histograms(job, store, colours) if store else [],
         curves=drawn,
-        plateau=charts.plateau(curves["singleReward"]) if curves.get("singleReward") else None,
+        plateau=charts.plateau(curves["singleReward"], names) if curves.get("singleReward") else None,
         classes=charts.classes(isolation, colours) if isolation else None,
         profiles=profiles(store, names) if analysed and store else [],
         examples=examples(store, names, calibration) if analysed and store else {},
@@ -126,5 +126,5 @@ def _lead(isolation: Mapping[str, Any] | None, names: Sequence[str]) -> str:
     single, total = sum(isolation["singleReward"].values()), _total(isolation)
     if not single:
         return f"None of {plural(total, 'prompt')} can earn one reward only under these thresholds."
-    by = ", ".join(f"{name} {n}" for name, n in isolation["singleReward"].items() if n)
+    by = ", ".join(f"{name} {n}" for name in names if (n := isolation["singleReward"].get(name)))
     return f"{single} of {plural(total, 'prompt')} ({percent(single / total)}) can earn one reward only: {by}."

@@ -36,7 +36,9 @@ def trainings(histories: Mapping[str, Rows]) -> list[Chart]:
         ("pairs in the right order", "share", [_series(rows, accuracy) for rows in drawn.values()]),
         ("size of the margin", "nats", [_series(rows, lambda row: row.get("margin")) for rows in drawn.values()]),
     ]
-    return [_by_step(title, unit, list(drawn), series) for title, unit, series in figures if any(x.size for x, _ in series)]
+    return [
+        _by_step(title, unit, list(drawn), series) for title, unit, series in figures if any(x.size for x, _ in series)
+    ]
 
 
 def accuracy(row: Mapping[str, Any]) -> float | None:
@@ -69,7 +71,9 @@ def _by_step(
             smooth = np.convolve(values, np.ones(window) / window, mode="valid")
             if window > 1:
                 ax.plot(steps, values, color=colour, linewidth=0.7, alpha=0.3)
-            ax.plot(steps[window - 1 :], smooth, color=colour, label=short(name, 16) if len(names) <= MOST_NAMED else None)
+            ax.plot(
+                steps[window - 1 :], smooth, color=colour, label=short(name, 16) if len(names) <= MOST_NAMED else None
+            )
         if title == "loss":
             ax.axhline(math.log(2), color=MUTED, linewidth=1, linestyle=":")
             ax.annotate("ln 2", (1, math.log(2)), xycoords=("axes fraction", "data"), xytext=(-2, 2), fontsize=7.5,

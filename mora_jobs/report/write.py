@@ -87,5 +87,3 @@ def _source(resolved: api.ResolvedJob, job: api.RewriteJob) -> api.RolloutJob | 
         return resolved.rollout_job(job.spec.source.rollout_job_ref.name)
     except KeyError:  # it never started, so nothing was resolved
         return None
-
-
