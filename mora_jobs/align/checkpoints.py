@@ -91,16 +91,16 @@ class Checkpoints:
 
     def _copy(self, checkpoint: Checkpoint, folder: Path) -> bool:
         for path, digest in checkpoint.files.items():
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with self.store.open(f"{checkpoint.name}/{path}") as source, target.open("wb") as copy:
-                    shutil.copyfileobj(source, copy, 1 << 20)
+                source = self.store.local(f"{checkpoint.name}/{path}")
             except FileNotFoundError:
                 return False
-            with target.open("rb") as content:
+            with source.open("rb") as content:
                 if hashlib.file_digest(content, "sha256").hexdigest() != digest:
                     return False
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
         return True
 
     def _prune(self) -> None:

@@ -130,7 +130,7 @@ def _digest_files(uri: str) -> str:
     parent, _, name = uri.rstrip("/").rpartition("/")
     store, content = Store(parent), hashlib.sha256()
     for path in store.list(name) or [name]:
-        with store.open(path) as file:
+        with store.local(path).open("rb") as file:
             content.update(f"{path}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return f"sha256:{content.hexdigest()}"
 

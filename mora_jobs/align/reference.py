@@ -6,7 +6,7 @@ another reference never reads these numbers. Every point of a weight grid and ev
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import pyarrow as pa
 import torch
@@ -40,6 +40,7 @@ def compute(
     model: nn.Module,
     pairs: Sequence[TokenPair],
     table: Table,
+    done: Collection[str],
     *,
     batch_size: int,
     pad: int,
@@ -48,12 +49,11 @@ def compute(
     world: int,
     on_batch: Callable[[int], None] = lambda pairs: None,
 ) -> None:
-    """Commit what is missing. Batches are dealt to the workers; all of them must call this, with the same pairs.
+    """Commit what is missing besides `done`. Batches are dealt to the workers; all of them must call this alike.
 
     Batches are made from all pairs, by length, whatever is committed and however many workers there are: the numbers do
     not depend on where an earlier run was cut off.
     """
-    done = table.committed()
     todo = [batch for batch in _batches(pairs, batch_size) if any(pair.id not in done for pair in batch)]
     # Sliced models gather their weights together, so every worker makes the same number of passes.
     rounds = -(-len(todo) // world)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Signs = NDArray[np.int8]
+ROUNDING = 1e-9  # 0.7 − 0.4 is a gap of 0.3, though not in binary
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def dominance(u: Floats, min_gap: float) -> Candidates:
     """
     gaps = _gaps(u)
     total = _sum(gaps)
-    enough = (total >= min_gap) & (total > 0)
+    enough = (total >= min_gap - ROUNDING) & (total > 0)
     return Candidates(enough, enough & (gaps >= 0).all(axis=-1), total, np.ones(gaps.shape, np.int8))
 
 
@@ -57,8 +58,8 @@ def stage_guard(u: Floats, stage: int, min_gap: float, tolerance: float) -> Cand
     """
     gaps = _gaps(u)
     own = gaps[..., stage]
-    enough = (own >= min_gap) & (own > 0)
-    guarded = (np.delete(gaps, stage, axis=-1) >= -tolerance).all(axis=-1)
+    enough = (own >= min_gap - ROUNDING) & (own > 0)
+    guarded = (np.delete(gaps, stage, axis=-1) >= -tolerance - ROUNDING).all(axis=-1)
     signs = np.zeros(gaps.shape, np.int8)
     signs[..., stage] = 1
     return Candidates(enough, enough & guarded, own, signs)
@@ -70,7 +71,7 @@ def per_objective(u: Floats, min_gap: float) -> Candidates:
     The pair counts once, with the side as winner that the signed gaps favour in sum (the first rollout in a tie).
     """
     gaps = _gaps(u)
-    spoken = (np.abs(gaps) >= min_gap) & (gaps != 0)
+    spoken = (np.abs(gaps) >= min_gap - ROUNDING) & (gaps != 0)
     signs = np.where(spoken, np.sign(gaps), 0).astype(np.int8)
     balance = _sum(np.where(spoken, gaps, 0.0))
     rollouts = np.arange(len(u))
@@ -82,7 +83,7 @@ def per_objective(u: Floats, min_gap: float) -> Candidates:
 def aggregate(overall: Floats, objectives: int, min_gap: float) -> Candidates:
     """Ordered by one overall score [N]; the gap is compared as if it were the mean gap of all objectives."""
     gap = (overall[:, None] - overall[None, :]) * objectives
-    enough = (gap >= min_gap) & (gap > 0)
+    enough = (gap >= min_gap - ROUNDING) & (gap > 0)
     return Candidates(enough, enough, gap, np.ones((*gap.shape, objectives), np.int8))
 
 

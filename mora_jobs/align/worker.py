@@ -57,6 +57,14 @@ class Seat:
         if self.world > 1:
             dist.barrier()
 
+    def share(self, value: Any) -> Any:
+        """The first worker's value, for all. They look at the store at different moments, and must still do the same."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, 0)
+        return box[0]
+
     def gather(self, value: dict[str, str]) -> list[dict[str, str]]:
         """The values of all workers at the first one, [] at the others."""
         if self.world == 1:
@@ -106,7 +114,9 @@ def train(task: Task, report: Report, callbacks: Sequence[TrainerCallback] = ())
         )
     trainer.remove_callback(PrinterCallback)
     found = checkpoints.fetch()
-    seat.wait()
+    step = 0 if found is None else found[1]
+    if seat.share(step) != step:  # also waits: nobody may tidy up what another is still reading
+        raise RuntimeError(f"training {task.name}: the workers read checkpoints of different steps")
     trainer.train(resume_from_checkpoint=None if found is None else str(found[0]))
     if pulse.stopped:
         return
@@ -159,7 +169,9 @@ def _reference(
         Store(task.root), *parts, local.tokenizer_digest, str(local.chat_template_digest), task.pairs,
         *(() if other else task.frozen), task.spec.trainer.precision.value, str(task.spec.trainer.max_length),
     )  # fmt: skip
-    if reference.fill(pairs, table):
+    done = seat.share(table.committed() if seat.rank == 0 else None)
+    if all(pair.id in done for pair in pairs):
+        reference.fill(pairs, table)
         return
     judge: torch.nn.Module = model
     if other is not None:
@@ -175,7 +187,7 @@ def _reference(
 
     with torch.autocast(seat.device.type, torch.bfloat16, enabled=task.bf16):
         reference.compute(
-            judge, pairs, table, batch_size=task.spec.trainer.per_device_batch_size, pad=pad,
+            judge, pairs, table, done, batch_size=task.spec.trainer.per_device_batch_size, pad=pad,
             device=seat.device, rank=seat.rank, world=seat.world, on_batch=tell,
         )  # fmt: skip
     seat.wait()

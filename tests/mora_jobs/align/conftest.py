@@ -1,0 +1,165 @@
+"""A finished RolloutJob without a model: rollouts of a few words whose scores are known, and a job that aligns on it."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mora_jobs import api
+from mora_jobs.align.pairs import PAIRS
+from mora_jobs.align.task import Task
+from mora_jobs.artifacts.document import write_json
+from mora_jobs.artifacts.identity import complete
+from mora_jobs.artifacts.store import Store
+from mora_jobs.artifacts.table import Table
+from mora_jobs.generation.rollouts import rollout_table
+from mora_jobs.generation.schemas import ANALYSIS
+from mora_jobs.generation.scores import score_table
+from mora_jobs.rewards.calibration import Calibration
+
+WORDS = ["the", "cat", "helps", "a", "user", "to", "bake", "bread", "safely", "and", "tell", "what", "is", "true"]
+REWARDS = ["helpful", "harmless", "truthful"]
+
+
+def words(chance: random.Random, count: int) -> str:
+    return " ".join(chance.choice(WORDS) for _ in range(count))
+
+
+@pytest.fixture
+def make_rollouts(tmp_path: Path) -> Callable[..., api.RolloutJob]:
+    """Write the artifacts of a RolloutJob and return the job. `scores[prompt][rollout]` is a vector over REWARDS."""
+
+    def make(scores: list[list[list[float | None]]], name: str = "rollout", **spec: Any) -> api.RolloutJob:
+        folder = tmp_path / name
+        store = Store(f"file://{folder}")
+        chance = random.Random(7)
+        prompts = [{"id": f"q{index}", "prompt": f"{words(chance, 4)} {index}?"} for index in range(len(scores))]
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+        names = REWARDS[: len(scores[0][0])]
+        rollouts, raw = rollout_table(store), score_table(store, names)
+        rollouts.append(
+            [
+                {
+                    "id": prompt["id"],
+                    "prompt": prompt["prompt"],
+                    "fields": "{}",
+                    "seed": 1,
+                    "prompt_tokens": 9,
+                    "samples": [
+                        {
+                            "text": f"{words(chance, 3 + n % 4)} {n}",
+                            "tokens": 5,
+                            "finish": "Length" if n % 3 else "Stop",
+                        }
+                        for n in range(len(own))
+                    ],
+                    "error": None,
+                }
+                for prompt, own in zip(prompts, scores, strict=True)
+            ]
+        )
+        columns = [
+            {"id": prompt["id"], **{reward: [vector[k] for vector in own] for k, reward in enumerate(names)}}
+            for prompt, own in zip(prompts, scores, strict=True)
+        ]
+        raw.append(columns)
+        fitted = Calibration.fit({reward: [v for row in columns for v in row[reward]] for reward in names}, set())
+        write_json(store, "calibration.json", fitted.to_json())
+        write_json(store, "weights.json", {"weights": {reward: 1 / len(names) for reward in names}})
+        classes = Table(store, "analysis", ANALYSIS)
+        kinds = ["SingleReward", "MultiReward"]
+        classes.append(
+            [
+                {
+                    "id": prompt["id"],
+                    "class": kinds[index % 2],
+                    "dimension": "",
+                    "active": [],
+                    "reach": [],
+                    "spread": [],
+                }
+                for index, prompt in enumerate(prompts)
+            ]
+        )
+        complete(store, {"rollouts": rollouts.digest(), "scores": raw.digest()})
+        return api.RolloutJob.model_validate(
+            {
+                "metadata": {"name": name},
+                "spec": {
+                    "model": {"uri": f"file://{tmp_path}/model"},
+                    "prompts": {"uri": f"file://{file}"},
+                    "rewards": [
+                        {"name": reward, "python": {"callable": f"align_rewards:{reward}"}} for reward in names
+                    ],
+                    "output": {"uri": store.uri},
+                }
+                | spec,
+            }
+        )
+
+    return make
+
+
+def spread(prompts: int, rollouts: int, rewards: int = 3, seed: int = 0) -> list[list[list[float]]]:
+    """Random raw scores."""
+    chance = random.Random(seed)
+    return [[[chance.random() for _ in range(rewards)] for _ in range(rollouts)] for _ in range(prompts)]
+
+
+def alignment(uri: str, model: Path | str, **spec: Any) -> api.AlignmentJob:
+    """An AlignmentJob with small settings; `spec` overrides members."""
+    defaults: dict[str, Any] = {
+        "model": {"uri": f"file://{model}"},
+        "data": {"rolloutJobRef": {"name": "rollout"}},
+        "objectives": [{"name": name} for name in REWARDS],
+        "trainer": {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 2, "learningRate": 0.01},
+        "lora": {"rank": 4},
+        "output": {"uri": uri},
+    }
+    return api.AlignmentJob.model_validate({"metadata": {"name": "align"}, "spec": defaults | spec})
+
+
+@pytest.fixture
+def make_task(tmp_path: Path, tiny_model: Path) -> Callable[..., Task]:
+    """A training on `count` random pairs, without a driver. Tasks of one folder share the pairs."""
+
+    def make(
+        folder: str = "job",
+        *,
+        count: int = 19,
+        weights: tuple[float, ...] = (0.5, 0.5),
+        signs: Callable[[random.Random], list[int]] = lambda chance: [1, chance.choice([-1, 0, 1])],
+        model: Path = tiny_model,
+        name: str = "policy",
+        **spec: Any,
+    ) -> Task:
+        root = f"file://{tmp_path}/{folder}"
+        table = Table(Store(root), "pairs", PAIRS)
+        if not table.count():
+            chance = random.Random(5)
+            table.append([_pair(chance, index, signs(chance)) for index in range(count)])
+        objectives = [{"name": name} for name in ("helpful", "harmless", "truthful")[: len(weights)]]
+        job = alignment(root, model, objectives=objectives, pairs={"rule": "PerObjective"}, **spec)
+        return Task(name, root, job.spec, job.spec.model, (), None, weights, "", table.digest())
+
+    return make
+
+
+def _pair(chance: random.Random, index: int, signs: list[int]) -> dict[str, Any]:
+    return {
+        "id": f"p{index}",
+        "prompt_id": f"p{index}",
+        "kind": "",
+        "stage": "",
+        "messages": json.dumps([{"role": "user", "content": words(chance, chance.randrange(6, 11))}]),
+        "chosen": f"{words(chance, chance.randrange(1, 9))} yes",
+        "rejected": f"{words(chance, chance.randrange(1, 9))} no",
+        "chosen_ended": bool(index % 3),
+        "rejected_ended": bool(index % 2),
+        "signs": signs,
+        "strength": 1.0,
+    }
