@@ -72,6 +72,7 @@ NO_CONNECTION = {
     "requests.exceptions.Timeout",
     "requests.exceptions.ProxyError",
     "httpx.TransportError",
+    "httpx2.TransportError",
     "google.auth.exceptions.TransportError",
     "gcsfs.retry.ChecksumError",
 }

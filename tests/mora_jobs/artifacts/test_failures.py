@@ -9,6 +9,7 @@ import aiohttp
 import azure.core.exceptions
 import botocore.exceptions
 import google.auth.exceptions
+import httpx2
 import pytest
 import requests
 from gcsfs.retry import HttpError
@@ -72,6 +73,7 @@ def azure_error(kind: type[azure.core.exceptions.HttpResponseError], status: int
         (azure.core.exceptions.ServiceRequestError("no route"), StoreUnavailable, "cannot connect"),
         (aiohttp.ClientConnectionError("reset"), StoreUnavailable, "cannot connect"),
         (requests.ConnectionError("refused"), StoreUnavailable, "cannot connect"),
+        (httpx2.ConnectError("refused"), StoreUnavailable, "cannot connect"),
         (ConnectionResetError("reset"), StoreUnavailable, "cannot be reached"),
         (TimeoutError("late"), StoreUnavailable, "cannot be reached"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), DiskFull, "free space"),
