@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from align_jobs import REWARDS, WORDS, alignment
 
 from mora_jobs import api
 from mora_jobs.align.pairs import PAIRS
@@ -19,9 +20,6 @@ from mora_jobs.generation.rollouts import rollout_table
 from mora_jobs.generation.schemas import ANALYSIS
 from mora_jobs.generation.scores import score_table
 from mora_jobs.rewards.calibration import Calibration
-
-WORDS = ["the", "cat", "helps", "a", "user", "to", "bake", "bread", "safely", "and", "tell", "what", "is", "true"]
-REWARDS = ["helpful", "harmless", "truthful"]
 
 
 def words(chance: random.Random, count: int) -> str:
@@ -102,25 +100,6 @@ def make_rollouts(tmp_path: Path) -> Callable[..., api.RolloutJob]:
         )
 
     return make
-
-
-def spread(prompts: int, rollouts: int, rewards: int = 3, seed: int = 0) -> list[list[list[float]]]:
-    """Random raw scores."""
-    chance = random.Random(seed)
-    return [[[chance.random() for _ in range(rewards)] for _ in range(rollouts)] for _ in range(prompts)]
-
-
-def alignment(uri: str, model: Path | str, **spec: Any) -> api.AlignmentJob:
-    """An AlignmentJob with small settings; `spec` overrides members."""
-    defaults: dict[str, Any] = {
-        "model": {"uri": f"file://{model}"},
-        "data": {"rolloutJobRef": {"name": "rollout"}},
-        "objectives": [{"name": name} for name in REWARDS],
-        "trainer": {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 2, "learningRate": 0.01},
-        "lora": {"rank": 4},
-        "output": {"uri": uri},
-    }
-    return api.AlignmentJob.model_validate({"metadata": {"name": "align"}, "spec": defaults | spec})
 
 
 @pytest.fixture
