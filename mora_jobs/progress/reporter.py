@@ -25,6 +25,8 @@ from mora_jobs.stopping import Stopped
 from .rate import Rate
 from .wire import Outcome, Wire
 
+__all__ = ["Reporter", "Stopped"]
+
 log = logging.getLogger(__name__)
 
 MAX_METRICS = 64
