@@ -112,7 +112,9 @@ class Reward(Model):
     """Name of the dimension, e.g. helpful."""
     scale: Scale = Scale.HIGHER_IS_BETTER
     """LowerIsBetter for costs and toxicity."""
-    levels: Annotated[list[float], Field(min_length=2, max_length=101)] | None = None
+    levels: Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=2, max_length=101)] | None = (
+        None
+    )
     """Rating levels, where the reward has few values; ENCORE's entropy is over them. Otherwise over aggregation.bins."""
     classifier: ClassifierReward | None = None
     """A reward model."""

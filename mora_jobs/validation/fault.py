@@ -17,7 +17,7 @@ class Fault:
     reason: str = "InvalidSpec"
 
     def __str__(self) -> str:
-        place = f"{self.kind}/{self.name}" if self.kind or self.name else f"line {self.line}"
+        place = f"{self.kind}/{self.name}" if self.kind and self.name else f"line {self.line}"
         return ": ".join(part for part in (str(self.file), place, self.path, self.message) if part)
 
 
