@@ -53,6 +53,7 @@ def fill(page: Page) -> str:
     environment.filters |= {
         "fixed": figures.fixed,
         "signed": figures.signed,
+        "compact": figures.compact,
         "count": figures.count,
         "percent": figures.percent,
         "when": figures.when,

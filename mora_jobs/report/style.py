@@ -7,9 +7,10 @@ each other, and the text in them keeps its size.
 import base64
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import matplotlib
@@ -18,6 +19,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
 # Okabe & Ito: distinct for colour-blind readers too; black is left to text.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#6B6ECF")
@@ -26,7 +28,7 @@ GOOD, BAD = "#00795a", "#b34700"
 SMALL, MEDIUM = (3.3, 2.5), (4.9, 3.3)  # inches: three or two beside each other
 PIXELS_PER_INCH = 96
 LONGEST = 22  # characters of a name in a chart
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "text.parse_math": False,  # names are texts, not formulas
@@ -103,15 +105,18 @@ def legend_below(drawing: Figure, ax: Axes, columns: int) -> None:
 
 def short(name: str, longest: int = LONGEST) -> str:
     """A name that fits a chart: the middle of a long one is left out, since names often differ at their ends only."""
+    name = "".join(c if _drawable(c) else "▯" for c in name)
     if len(name) <= longest:
         return name
     tail = (longest - 1) // 2
     return f"{name[: longest - 1 - tail]}…{name[-tail:]}"
 
 
-def finite(values: Iterable[Any]) -> list[float]:
-    """The numbers among values that may be None, NaN or texts of a status."""
-    return [number for value in values if (number := as_number(value)) is not None]
+@cache
+def _drawable(character: str) -> bool:
+    """Whether the charts' font has it. Names in manifests are Latin, but ids of prompts may be in any script."""
+    font = get_font(findfont(SETTINGS["font.family"]))
+    return character.isprintable() and font.get_char_index(ord(character)) != 0
 
 
 def as_number(value: Any) -> float | None:
