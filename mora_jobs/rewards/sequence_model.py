@@ -128,7 +128,8 @@ class LastTokenModel(torch.nn.Module):
         hidden = self.decoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         last = attention_mask.sum(-1) - 1  # padding is on the right
         scores = self.head(hidden[torch.arange(len(last), device=last.device), last]).float()
-        return _Output((scores - self.mean) / (self.deviation + 1e-8))
+        mean, deviation = self.get_buffer("mean"), self.get_buffer("deviation")
+        return _Output((scores - mean) / (deviation + 1e-8))
 
 
 class _Output:
