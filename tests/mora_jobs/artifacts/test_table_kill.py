@@ -121,7 +121,7 @@ def test_killed_before_any_file_operation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: ForkServerContext, seed: int
 ) -> None:
     store, rng = Store(f"file://{tmp_path}/out"), random.Random(seed)
-    attempts = (lambda: run_writer(processes, (store, {}, rng.randrange(1, 200))) for _ in range(60))
+    attempts = (lambda: run_writer(processes, (store, {}, rng.randrange(1, 100))) for _ in range(60))
     kills = resume_until_done(store, attempts)
     assert kills > 0
     monkeypatch.setattr(local_files, "STALE_SECONDS", -1.0)
