@@ -89,7 +89,7 @@ class ClusterSource:
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         path = self._path(kind, name, manifest["metadata"].get("namespace"))
         try:
-            before = self._cluster.request("GET", path, f"{kind}/{name}")["metadata"]["resourceVersion"]
+            before = _desired(self._cluster.request("GET", path, f"{kind}/{name}"))
         except Absent:
             before = None
         query = FIELD_MANAGER | {"fieldValidation": "Strict"}
@@ -98,7 +98,7 @@ class ClusterSource:
         )
         if before is None:
             return "created"
-        return "unchanged" if before == written["metadata"]["resourceVersion"] else "configured"
+        return "unchanged" if before == _desired(written) else "configured"
 
     def create(self, manifest: Object) -> None:
         """A new object. UserError if there is one of this name."""
@@ -131,6 +131,11 @@ class ClusterSource:
             return f"{root}/{PLURALS[kind]}"
         path = f"{root}/namespaces/{namespace}/{PLURALS[kind]}"
         return f"{path}/{name}" if name else path
+
+
+def _desired(thing: Object) -> list[object]:
+    """What users decide about an object; its version also changes with its status."""
+    return [thing["spec"], *(thing["metadata"].get(name) for name in ("labels", "annotations"))]
 
 
 def _made_for(name: str, jobs: set[str]) -> bool:

@@ -158,7 +158,9 @@ def rate(status: Mapping[str, Any]) -> str:
     if value is None:
         return ""
     speed = float(value)
-    return f"{speed:.3g} {unit}/s" if speed >= 0.1 else f"{speed * 60:.3g} {unit}/min"
+    if speed < 0.1:
+        return f"{speed * 60:.3g} {unit}/min"
+    return f"{speed:,.0f} {unit}/s" if speed >= 100 else f"{speed:.3g} {unit}/s"
 
 
 def remaining(progress: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ import sys
 
 from mora_jobs.lifeline import die_with
 
-
 TRIES = 3
 
 

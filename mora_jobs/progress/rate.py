@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+LEAST_SECONDS = 1.0
+"""Observed for a shorter time, a rate says nothing: finished work comes in bursts."""
+
 
 @dataclass
 class Rate:
@@ -31,8 +34,8 @@ class Rate:
         self._completed, self._time = completed, now
 
     def per_second(self) -> float | None:
-        """The rate, or None while nothing was seen to be done."""
-        return self._units / self._seconds if self._units > 0 and self._seconds > 0 else None
+        """The rate, or None while too little was seen."""
+        return self._units / self._seconds if self._units > 0 and self._seconds >= LEAST_SECONDS else None
 
     def remaining_seconds(self, total: int) -> int | None:
         """Time left until `total` units are done, or None while that cannot be told."""

@@ -1,5 +1,6 @@
 """The reporter against a real HTTP server that answers as it is told."""
 
+import itertools
 import json
 import threading
 import time
@@ -67,7 +68,8 @@ def listener() -> Iterator[Listener]:
 
 
 def test_many_updates_become_few_reports_and_the_last_comes_at_once(listener):
-    reporter = Reporter(Wire(listener.url), interval=3600)
+    seconds = itertools.count()
+    reporter = Reporter(Wire(listener.url), interval=3600, final_seconds=9000, clock=lambda: float(next(seconds)))
     listener.wait_for(lambda: len(listener.got) == 1)
     assert listener.got == [{"metrics": [], "outputs": []}], "the first one says that the driver has started"
     for done in range(1, 1001):
