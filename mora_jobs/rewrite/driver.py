@@ -43,6 +43,9 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> RewriteResult:
     if outputs is None:
         raise UserError(f"RolloutJob/{source.metadata.name}", "has not finished", "run it first")
 
+    dimensions = [reward.name for reward in source.spec.rewards]
+    _known_dimensions(spec, dimensions)
+
     store = Store(spec.output.uri)
     claim(store, api.identity(resolved, rollouts=str(outputs)), spec.output.overwrite_policy.value, job.metadata.uid)
     if is_complete(store) is not None:
@@ -51,8 +54,6 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> RewriteResult:
 
     bench = Bench.of(store, source, spec.validation.samples_per_prompt, resolved, reporter)
     prompts = {prompt.id: prompt for prompt in read_prompts(source.spec.prompts, resolved)}
-    dimensions = bench.dimensions
-    _known_dimensions(spec, dimensions)
     seed = source.spec.sampling.seed
     targets = {
         target.id: target for target in find_targets(spec, Store(source.spec.output.uri), prompts, dimensions, seed)
