@@ -147,11 +147,8 @@ def test_mistakes_are_one_line(model: api.ModelRef, uri: str | None, engine: api
 
 
 def test_an_engine_that_dies_at_every_start_is_given_up(model: api.ModelRef, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Dying:
-        def __init__(self, *_: object) -> None:
-            pass
-
-        async def start(self) -> None:
+    class Dying(EngineHost):
+        async def start(self) -> EngineInfo:
             os._exit(1)
 
     monkeypatch.setattr("mora_jobs.engines.replica.EngineHost", Dying)
@@ -164,16 +161,16 @@ def test_an_engine_that_dies_at_every_start_is_given_up(model: api.ModelRef, mon
 
 def test_an_engine_that_breaks_is_replaced(model: api.ModelRef, monkeypatch: pytest.MonkeyPatch) -> None:
     class Fragile(EngineHost):
-        """The second exchange of each actor fails in the engine, as on a GPU that is lost."""
+        """The sixth request of each actor fails in the engine, as on a GPU that is lost."""
 
         async def start(self) -> EngineInfo:
-            self._exchanges = 0
+            self._asked = 0
             return EngineInfo("Echo", "0", "none", None, "none", None, 4, True)
 
         async def _run(self, turn: int, key: int, item: object) -> None:
-            self._exchanges += 1
+            self._asked += 1
             assert isinstance(item, Request)
-            result = Broken("CUDA error") if self._exchanges == 6 else Completion(item.id, 1, ())
+            result = Broken("CUDA error") if self._asked == 6 else Completion(item.id, 1, ())
             self._finished.append((key, result))
             self._some.set()
 
