@@ -1,4 +1,7 @@
-"""A training as a Ray Train job: one worker per process and GPU, restarted together when one dies."""
+"""Trainings as Ray Train jobs: one worker per process and GPU, restarted together when one dies.
+
+A worker group does many trainings one after the other (a lane): starting one costs more than a short training.
+"""
 
 import logging
 import os
@@ -21,6 +24,7 @@ from mora_jobs.errors import UserError
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
+Refusal = tuple[str, str, str]
 
 
 class Board:
@@ -29,23 +33,24 @@ class Board:
     def __init__(self) -> None:
         self._notes: dict[str, Note] = {}
         self._desire = Desire.CONTINUE
-        self._refusals: dict[str, tuple[str, str, str]] = {}
+        self._refusals: list[Refusal] = []
 
     def pin(self, note: Note) -> int:
+        self._notes.pop(note.training, None)  # the last one heard of stands last
         self._notes[note.training] = note
         wanted = self._desire
         if wanted is Desire.CHECKPOINT:
             self._desire = Desire.CONTINUE
         return int(wanted)
 
-    def refuse(self, training: str, where: str, what: str, todo: str) -> None:
-        self._refusals[training] = (where, what, todo)
+    def refuse(self, where: str, what: str, todo: str) -> None:
+        self._refusals.append((where, what, todo))
 
     def want(self, desire: int) -> None:
         """A wish to save is heard once; a wish to stop stays."""
         self._desire = Desire(max(desire, self._desire if self._desire is Desire.STOP else 0))
 
-    def read(self) -> tuple[dict[str, Note], dict[str, tuple[str, str, str]]]:
+    def read(self) -> tuple[dict[str, Note], list[Refusal]]:
         return self._notes, self._refusals
 
 
@@ -55,7 +60,6 @@ class Trainings:
     def __init__(self, parallel: int) -> None:
         self._parallel = parallel
         self._board: Any = None
-        self._stopping = False
 
     def __enter__(self) -> Self:
         connect()
@@ -68,69 +72,62 @@ class Trainings:
         ray.kill(self._board)
 
     def run(self, tasks: Sequence[Task]) -> Iterator[dict[str, Note]]:
-        """Train all tasks; yields what each was last seen to do, about twice a second, and when one has finished.
+        """Train all tasks, those of a lane in their order; yields what each was last seen to do, about twice a second.
 
         Raises UserError that a worker raised, else what Ray Train raised when the restarts were used up.
         """
-        waiting = list(tasks)
-        running = 0
-        ended: SimpleQueue[tuple[Task, BaseException | None]] = SimpleQueue()
-        while running or (waiting and not self._stopping):
-            while waiting and running < self._parallel and not self._stopping:
-                task = waiting.pop(0)
-                # A daemon: when the driver is told to end, it must not wait for a training.
-                threading.Thread(target=self._fit, args=(task, ended), name=task.name, daemon=True).start()
-                running += 1
+        lanes = [list(tasks[start :: self._parallel]) for start in range(min(self._parallel, len(tasks)))]
+        ended: SimpleQueue[BaseException | None] = SimpleQueue()
+        for lane in lanes:
+            # Daemons: when the driver is told to end, it must not wait for a training.
+            threading.Thread(target=self._fit, args=(lane, ended), name=lane[0].name, daemon=True).start()
+        left = len(lanes)
+        while left:
             try:
-                task, error = ended.get(timeout=POLL_SECONDS)
+                error = ended.get(timeout=POLL_SECONDS)
             except Empty:
-                yield self.notes()
+                yield self._read()[0]
                 continue
-            running -= 1
-            self._raise(task, error)
-            yield self.notes()
+            left -= 1
+            notes, refusals = self._read()
+            for refusal in refusals:
+                raise UserError(*refusal)
+            if error is not None:
+                raise error
+            yield notes
 
     def want(self, desire: Desire) -> None:
-        """What running trainings find at their next step. After STOP no training is started any more."""
-        self._stopping |= desire is Desire.STOP
+        """What running trainings find at their next step."""
         if desire is not Desire.CONTINUE:
             ray.get(self._board.want.remote(int(desire)))
 
-    def notes(self) -> dict[str, Note]:
-        """The last note of each training."""
-        notes: dict[str, Note] = ray.get(self._board.read.remote())[0]
-        return notes
+    def _read(self) -> tuple[dict[str, Note], list[Refusal]]:
+        found: tuple[dict[str, Note], list[Refusal]] = ray.get(self._board.read.remote())
+        return found
 
-    def _raise(self, task: Task, error: BaseException | None) -> None:
-        _, refusals = ray.get(self._board.read.remote())
-        if task.name in refusals:
-            raise UserError(*refusals[task.name])
-        if error is not None:
-            raise error
-
-    def _fit(self, task: Task, ended: SimpleQueue[tuple[Task, BaseException | None]]) -> None:
+    def _fit(self, lane: list[Task], ended: SimpleQueue[BaseException | None]) -> None:
         try:
-            _trainer(task, self._board, self._parallel).fit()
-            ended.put((task, None))
+            _trainer(lane, self._board, self._parallel).fit()
+            ended.put(None)
         except BaseException as error:
-            ended.put((task, error))
+            ended.put(error)
 
 
-def _trainer(task: Task, board: Any, parallel: int) -> TorchTrainer:
-    spec = task.spec.trainer
+def _trainer(lane: list[Task], board: Any, parallel: int) -> TorchTrainer:
+    spec = lane[0].spec.trainer
     workers = spec.nodes * spec.workers_per_node
     gpus = total("GPU") > 0
     # On CPUs a worker reserves less than it uses: other actors of the job must find room beside it.
     cpus = 1.0 if gpus else min(1.0, 0.5 * total("CPU") / (workers * parallel))
     return TorchTrainer(
         _loop,
-        train_loop_config={"task": task, "board": board, "share": parallel},
+        train_loop_config={"lane": lane, "board": board, "share": parallel},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": cpus, "GPU": float(gpus)}
         ),
         run_config=RunConfig(
-            name=task.name,
+            name=lane[0].name,
             # Ray Train keeps its own notes here; checkpoints are ours and lie in the store.
             storage_path=tempfile.mkdtemp(prefix="mora-train-"),
             failure_config=FailureConfig(max_failures=spec.max_failures),
@@ -143,15 +140,15 @@ def _loop(config: dict[str, Any]) -> None:
     import torch
     from ray.train import get_context
 
-    from mora_jobs.align.worker import train
+    from mora_jobs.align.worker import train_all
 
-    task, board = config["task"], config["board"]
+    board = config["board"]
     if not torch.cuda.is_available():
         # Ray gives an actor one thread; the workers of a machine share its cores.
         cores = len(os.sched_getaffinity(0)) // (get_context().get_local_world_size() * config["share"])
         torch.set_num_threads(max(1, cores))
     try:
-        train(task, lambda note: Desire(ray.get(board.pin.remote(note))))
+        train_all(config["lane"], lambda note: Desire(ray.get(board.pin.remote(note))))
     except UserError as error:
         # Returned, not raised: Ray Train would try again as often as maxFailures allows.
-        ray.get(board.refuse.remote(task.name, error.where, error.what, error.todo))
+        ray.get(board.refuse.remote(error.where, error.what, error.todo))

@@ -21,13 +21,14 @@ log = logging.getLogger(__name__)
 
 def run_trainings(plan: Plan, spec: api.AlignmentSpec, reporter: Reporter) -> None:
     """Train what has no result yet. When the job is asked to stop, running trainings save first; then raises Stopped."""
-    todo = [[task for task in tasks if task.result() is None] for tasks in plan.rounds]
+    # A worker group trains a round after the other by itself, unless rounds are to be trained by several groups.
+    rounds = [tuple(plan.tasks.values())] if spec.front.parallel == 1 else list(plan.rounds)
+    todo = [[task for task in tasks if task.result() is None] for tasks in rounds]
     if not any(todo):
         return
-    finished = sum(len(tasks) for tasks in plan.rounds) - sum(map(len, todo))
     with Trainings(spec.front.parallel) as trainings:
-        progress = _Progress(plan, spec, reporter, finished)
-        for tasks in todo:
+        progress = _Progress(plan, spec, reporter, len(plan.tasks) - sum(map(len, todo)))
+        for tasks in filter(None, todo):
             for notes in trainings.run(tasks):
                 trainings.want(progress.heed())
                 if not progress.stopping:

@@ -1,5 +1,6 @@
 """What each worker of a training does, from top to bottom: tokens → reference → steps → the trained policy in the store."""
 
+import gc
 import logging
 import os
 import tempfile
@@ -74,8 +75,21 @@ class Seat:
         return collected or []
 
 
-def train(task: Task, report: Report, callbacks: Sequence[TrainerCallback] = ()) -> None:
-    """Train until done, or until `report` answers Stop. Goes on from the newest complete checkpoint.
+def train_all(tasks: Sequence[Task], report: Report) -> None:
+    """Train one after the other what has no result yet, until all are done or `report` answers Stop."""
+    seat = Seat.here()
+    for task in tasks:
+        if seat.share(task.result() is not None if seat.rank == 0 else None):
+            continue
+        if not train(task, report):
+            return
+        gc.collect()
+        if seat.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def train(task: Task, report: Report, callbacks: Sequence[TrainerCallback] = ()) -> bool:
+    """Train until done (True), or until `report` answers Stop (False). Goes on from the newest complete checkpoint.
 
     Called by every worker. UserError for what the author of the job can put right.
     """
@@ -119,10 +133,12 @@ def train(task: Task, report: Report, callbacks: Sequence[TrainerCallback] = ())
         raise RuntimeError(f"training {task.name}: the workers read checkpoints of different steps")
     trainer.train(resume_from_checkpoint=None if found is None else str(found[0]))
     if pulse.stopped:
-        return
+        return False
     _hand_over(task, seat, trainer, tokenizer)
     if seat.rank == 0:
         checkpoints.clear()
+    seat.wait()  # the next training must find the result
+    return True
 
 
 def _pairs(task: Task, tokenizer: Any) -> list[TokenPair]:

@@ -1,0 +1,199 @@
+"""The driver from a finished rollout job to a front, on a tiny model and a real local Ray."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from align_jobs import alignment, spread
+from safetensors.torch import load_file
+
+from mora_jobs import api
+from mora_jobs.align import launch, training
+from mora_jobs.align.callbacks import Desire, Note
+from mora_jobs.align.driver import run
+from mora_jobs.align.soup import updates_of
+from mora_jobs.api.align import AlignmentResult
+from mora_jobs.artifacts.identity import is_complete
+from mora_jobs.artifacts.store import Store
+from mora_jobs.errors import UserError
+from mora_jobs.progress.reporter import Reporter, Stopped
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+REWARD_CODE = """
+def helpful(prompts, responses, **columns):
+    return [float(len(set(r))) for r in responses]
+
+def harmless(prompts, responses, **columns):
+    return [float(-r.count("a")) for r in responses]
+
+def held_out(prompts, responses, **columns):
+    return [float(sum(map(ord, r[:5]))) for r in responses]
+"""
+ENGINE = {"type": "Transformers", "dtype": "Float32"}
+
+
+@pytest.fixture
+def make_job(make_rollouts, tiny_model, tmp_path):
+    """A resolved AlignmentJob on two objectives, measured on three prompts."""
+    (tmp_path / "align_rewards.py").write_text(REWARD_CODE)
+    heldout = tmp_path / "heldout.jsonl"
+    heldout.write_text("".join(json.dumps({"id": f"h{i}", "prompt": f"is bread {i} safe?"}) + "\n" for i in range(3)))
+    rollout = make_rollouts(spread(6, 6, rewards=2))
+
+    def make(out: str = "out", **spec) -> api.ResolvedJob:
+        defaults = {
+            "objectives": [{"name": "helpful"}, {"name": "harmless"}],
+            "pairs": {"rule": "PerObjective"},
+            "generation": {"engine": ENGINE, "sampling": {"maxTokens": 6}},
+            "evaluation": {
+                "prompts": {"uri": f"file://{heldout}"},
+                "samplesPerPrompt": 3,
+                "rewards": [{"name": "judge", "python": {"callable": "align_rewards:held_out"}}],
+            },
+        }
+        job = alignment(f"file://{tmp_path / out}", tiny_model, **defaults | spec)
+        return api.ResolvedJob(job=job, references=[rollout], import_paths=[str(tmp_path)])
+
+    return make
+
+
+def document(resolved: api.ResolvedJob) -> dict:
+    return json.loads(Store(resolved.job.spec.output.uri).read("pareto.json"))
+
+
+def test_a_soup_is_trained_measured_and_not_done_again(make_job, tmp_path, monkeypatch):
+    resolved = make_job(front={"strategy": "RewardedSoup", "points": 3})
+    result = run(resolved, Reporter())
+    found = document(resolved)
+    names = ["base", "point-1", "point-2", "point-3"]
+    assert [point["name"] for point in found["points"]] == names
+    assert found["prompts"] == ["h0", "h1", "h2"]
+    assert found["referencePoint"] == [0, 0]
+    assert [objective.name for objective in result.objectives] == ["helpful", "harmless", "overall", "judge"]
+    assert float(result.pareto.hypervolume) == pytest.approx(found["hypervolume"], rel=1e-5)
+    assert {point.name for point in result.pareto.front} <= set(names)
+    assert all(0 <= value <= 1 for point in found["points"] for value in point["values"].values())
+
+    out = tmp_path / "out"
+    experts = [updates_of(out / f"trainings/expert-{name}/policy") for name in ("helpful", "harmless")]
+    middle = updates_of(out / "points/point-2")
+    for module, update in middle.items():
+        assert torch.allclose(update, 0.5 * experts[0][module] + 0.5 * experts[1][module], atol=1e-6)
+
+    monkeypatch.setattr(training, "Trainings", None)  # nothing may be trained any more
+    assert run(resolved, Reporter()) == result
+    store = Store(resolved.job.spec.output.uri)
+    before = is_complete(store)
+    for path in ("_complete.json", "status.json", "pareto.json", "points/point-2.json"):
+        store.delete(path)
+    assert run(resolved, Reporter()) == result
+    assert is_complete(store) == before
+
+
+def test_stages_build_on_each_other_and_fill_the_forgetting_matrix(make_job, tmp_path):
+    resolved = make_job(
+        regime="Sequential",
+        order=["harmless", "helpful"],
+        pairs={"rule": "StageGuard", "minGap": 0.1, "guardTolerance": 0.2},
+        output={"uri": f"file://{tmp_path}/out", "save": "Merged"},
+    )
+    result = run(resolved, Reporter())
+    assert [stage.objective for stage in result.stages] == ["harmless", "helpful"]
+    assert result.stages[0].after == result.stages[1].before
+    assert document(resolved)["chosen"] == "stage-2"
+    out = tmp_path / "out"
+    first, second = (updates_of(out / f"trainings/stage-{n}/policy") for n in (1, 2))
+    base = load_file(Path(resolved.job.spec.model.uri.removeprefix("file://")) / "model.safetensors")
+    merged = load_file(out / "points/stage-2/model.safetensors")
+    for module, update in first.items():
+        name = module.removeprefix("base_model.model.") + ".weight"
+        assert torch.allclose(merged[name], base[name] + update + second[module], atol=1e-5)
+    logs = [json.loads((out / f"trainings/stage-{n}/log.json").read_text()) for n in (1, 2)]
+    assert [log[0]["loss"] for log in logs] == pytest.approx([0.693147, 0.693147], abs=1e-6), (
+        "its start is its reference"
+    )
+
+
+def test_a_dead_worker_is_replaced_and_the_training_is_what_it_would_have_been(make_job, tmp_path, monkeypatch):
+    settings = {
+        "trainer": {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 4, "maxFailures": 1},
+        "checkpoint": {"intervalSteps": 1},
+        "evaluation": None,
+    }
+    run(make_job("whole", **settings), Reporter())
+    calm = launch.Board.pin
+    killed = tmp_path / "killed"
+
+    def deadly(self, note: Note) -> int:
+        # The worker that asks at its third step is told to stop breathing, once.
+        if note.completed == 3 and note.stage == "Training" and not killed.exists():
+            killed.touch()
+            return DIE
+        return calm(self, note)
+
+    monkeypatch.setattr(launch.Board, "pin", deadly)
+    monkeypatch.setattr(launch, "_loop", _mortal_loop)
+    run(make_job("broken", **settings), Reporter())
+    assert killed.exists()
+    policies = [load_file(tmp_path / out / "points/policy/adapter_model.safetensors") for out in ("whole", "broken")]
+    assert all(torch.equal(value, policies[1][name]) for name, value in policies[0].items())
+
+
+DIE = 99
+
+
+def _mortal_loop(config) -> None:
+    import ray
+
+    from mora_jobs.align.worker import train_all
+
+    def report(note: Note) -> Desire:
+        answer = ray.get(config["board"].pin.remote(note))
+        if answer == DIE:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Desire(answer)
+
+    train_all(config["lane"], report)
+
+
+def test_a_job_that_is_asked_to_stop_saves_and_goes_on_where_it_was(make_job, tmp_path):
+    settings = {"trainer": {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 40}, "evaluation": None}
+
+    class Impatient(Reporter):
+        def update(self, completed, total, unit="Prompts", *args, **kwargs):
+            super().update(completed, total, unit, *args, **kwargs)
+            if unit == "Steps":
+                self.stop()
+
+    resolved = make_job(**settings)
+    with pytest.raises(Stopped):
+        run(resolved, Impatient())
+    (marker,) = (tmp_path / "out/trainings/policy/checkpoints").glob("*/_complete.json")
+    assert 0 < json.loads(marker.read_text())["step"] < 40
+    result = run(resolved, Reporter())
+    assert isinstance(result, AlignmentResult)
+    steps = [row["step"] for row in json.loads((tmp_path / "out/trainings/policy/log.json").read_text())]
+    assert steps == list(range(1, 41))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"objectives": [{"name": "kind"}]}, r"spec.objectives\[kind\].*no reward measures it"),
+        ({"pairs": {"rule": "PerObjective", "minGap": 2}}, "no pair was found"),
+        ({"front": {"strategy": "WeightGrid", "vectors": [{"name": "base", "weights": {"helpful": 1}}]}}, "name base"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_written(make_job, tmp_path, spec, message):
+    with pytest.raises(UserError, match=message):
+        run(make_job(**spec), Reporter())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_that_a_worker_finds_is_not_tried_again(make_job, tmp_path):
+    with pytest.raises(UserError, match=r"raise trainer\.maxLength"):
+        run(make_job(trainer={"precision": "FP32", "maxLength": 16, "maxSteps": 1}), Reporter())
