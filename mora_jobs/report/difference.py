@@ -3,8 +3,9 @@
 import re
 from difflib import SequenceMatcher
 
-# Words with the space behind them; a script without spaces is compared character by character.
-_TOKEN = re.compile(r"[぀-ヿ㐀-鿿가-힯]|[^\s぀-ヿ㐀-鿿가-힯]+\s*|\s+")
+# Words and marks, with the space behind them; a script without spaces is compared character by character.
+_WIDE = "぀-ヿ㐀-鿿가-힯"
+_TOKEN = re.compile(rf"[{_WIDE}]|[^\W{_WIDE}]+\s*|[^\w\s]\s*|\s+")
 MOST_TOKENS = 2000  # beyond, comparing takes seconds and nobody reads it
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser, find_browser
-from conftest import PROMPTS, Experiment
+from headless_chromium import Browser, find_browser
+from invented import PROMPTS, Experiment
 
 from mora_jobs.report import write
 
@@ -48,7 +48,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prompts = [texts[1], "y" * 2000, "‮turned round", "https://example.invalid/" + "z" * 400, "<svg onload=alert(1)>"]
     made.rollout(prompts, ("helpful", LONG, "c", "d", "e"), texts=texts, isolation={"criterion": "Both"})
     made.rewrite()
-    made.alignment(("helpful", LONG, "c", "d", "e"), 40, names=["p" * 63], prompts=3)
+    made.alignment(("helpful", LONG, "c", "d", "e"), 40, names=["p" * 63], prompts=3, steps=0)
     made.rollout(PROMPTS[:3], name="failed", until="Scores")
     return write(made.folder)
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import PROMPTS, Experiment
-from reading import read
+from invented import PROMPTS, REWARDS, Experiment
+from page_reader import read
 
 from mora_jobs import api
 from mora_jobs.report import write
 
 EVIL = [
     "<script>alert('x')</script>",
-    "</pre></section><img src=http://example.invalid/a onerror=alert(1)>",
+    "</pre></section><h6><img src=http://example.invalid/a onerror=alert(1)>",
     '" onmouseover="alert(2)" x=\'',
     "{{ 7 * 7 }} {% for x in y %} &lt;b&gt; &amp;",
     "<!-- <style>body{display:none}</style>",
@@ -94,28 +94,27 @@ def test_settings_and_digests_are_whole(whole: Path) -> None:
 def test_the_text_tells_the_results(whole: Path) -> None:
     text = " ".join(read(whole).text.split())
     for part in (
-        "prompts can earn one reward only", "single-reward, helpful only", "got a rewrite that fresh rollouts prove",
+        "can earn one reward only: helpful", "single-reward, helpful only", "got a rewrite that fresh rollouts prove",
         "balance gain", "Say what is a myth.", "points of 100", "Hypervolume", "not trained on", "Forgetting matrix",
-        "small gap 2", "如何在家里种番茄?", "Wie erklärt man einem Kind ein Erdbeben?",
+        "small gap 2", "Is it safe to mix bleach and ammonia?",
     ):  # fmt: skip
         assert part in text
 
 
-@pytest.mark.parametrize("evil", EVIL)
-def test_what_comes_from_outside_is_text(experiment: Experiment, evil: str) -> None:
-    prompts = [evil, *PROMPTS[:5]]
-    experiment.rollout(prompts, texts=[evil], name="pilot")
-    experiment.rewrite(6, suffix=evil)
-    experiment.alignment(until="Training")
-    experiment.place.add_event(experiment.clock, "RolloutJob/pilot", "Odd", evil)
-    experiment.place.log_file("AlignmentJob/soup").write_text(evil)
+def test_what_comes_from_outside_is_text(experiment: Experiment) -> None:
+    experiment.rollout([*EVIL, PROMPTS[0]], ("helpful",), texts=EVIL)
+    experiment.rollout([*EVIL, *PROMPTS[:5]], REWARDS[:2], samples=4, name="two", texts=EVIL)
+    experiment.rewrite(9, suffix=" ".join(EVIL))
+    experiment.waiting(experiment.alignment(until="Training"), " ".join(EVIL))
+    experiment.place.add_event(experiment.clock, "RolloutJob/pilot", "Odd", " ".join(EVIL))
+    experiment.place.log_file("AlignmentJob/soup").write_text(" ".join(EVIL))
     page = read(write(experiment.folder))
-    tags = {tag for tag, _ in page.tags}
-    assert not {"script", "svg", "b-"} & tags
+    assert not {"script", "svg", "h6"} & {tag for tag, _ in page.tags}
     assert all(image["src"].startswith("data:image/svg+xml;base64,") for image in page.all("img"))
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-    # prompt, rollouts, rewrite, event and log
-    assert page.text.count(evil) >= 5
+    for evil in EVIL:
+        # prompt, rollouts, rewrite, why it waits, event and log
+        assert page.text.count(evil) >= 6
 
 
 def test_secrets_of_the_manifest_stay_out(experiment: Experiment) -> None:
@@ -130,18 +129,22 @@ def test_secrets_of_the_manifest_stay_out(experiment: Experiment) -> None:
 
 
 def test_the_same_artifacts_give_the_same_bytes(experiment: Experiment) -> None:
-    experiment.rollout(PROMPTS)
-    experiment.rewrite()
-    experiment.alignment(points=3)
+    experiment.rollout(PROMPTS, REWARDS[:2], samples=4)
+    experiment.alignment(REWARDS[:2], points=3, steps=0)
     first = write(experiment.folder).read_bytes()
     assert write(experiment.folder).read_bytes() == first
 
 
-def test_no_training_library_is_loaded(whole: Path) -> None:
+def test_no_training_library_is_loaded(experiment: Experiment) -> None:
     """`mora report` answers on a laptop: it must not wait for torch and Ray."""
+    experiment.rollout(PROMPTS[:3], REWARDS[:2], samples=2)
+    experiment.rewrite()
+    experiment.alignment(REWARDS[:1], 1, steps=0)
     code = (
         "import sys; from pathlib import Path; from mora_jobs.report import write; write(Path(sys.argv[1])); "
-        "sys.exit(', '.join(sorted({'torch', 'ray', 'transformers', 'vllm'} & set(sys.modules))))"
+        "sys.exit(', '.join(sorted({'torch', 'ray', 'transformers', 'vllm'} & set(sys.modules))) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(whole.parent)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(experiment.folder)], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
