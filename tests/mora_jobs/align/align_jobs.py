@@ -16,7 +16,7 @@ def spread(prompts: int, rollouts: int, rewards: int = 3, seed: int = 0) -> list
     return [[[chance.random() for _ in range(rewards)] for _ in range(rollouts)] for _ in range(prompts)]
 
 
-def alignment(uri: str, model: Path | str, **spec: Any) -> api.AlignmentJob:
+def alignment(uri: str, model: Path | str, /, **spec: Any) -> api.AlignmentJob:
     """An AlignmentJob with small settings; `spec` overrides members."""
     defaults: dict[str, Any] = {
         "model": {"uri": f"file://{model}"},
