@@ -53,11 +53,13 @@ class EnginePool:
         self._env = dict(env or {})
         self._credentials = credentials
         self._replicas: list[Replica] | list[EndpointReplica] = []
+        self._info: EngineInfo | None = None
         self._busy = False
 
     def __enter__(self) -> Self:
         if isinstance(self._model, api.OpenAICompatible):
             self._replicas = [EndpointReplica(self._model, self._sampling, self._credentials)]
+            self._info = self._replicas[0].info
             return self
         connect()
         gpus = total("GPU") > 0
@@ -76,7 +78,7 @@ class EnginePool:
         except BaseException:
             self._close(gently=False)
             raise
-        info = self.info
+        self._info = info = next(each.info for each in self._replicas if each.info is not None)
         _log.info("%s %s on %s: %s", info.engine, info.version, info.device, info.model)
         return self
 
@@ -87,8 +89,9 @@ class EnginePool:
 
     @property
     def info(self) -> EngineInfo:
-        """What runs, as the first replica that is ready said."""
-        return next(each.info for each in self._replicas if each.info is not None)
+        """What runs, as the first replica that was ready said."""
+        assert self._info is not None, "the pool has not been entered"
+        return self._info
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions as they finish, in any order; `requests` is read as fast as the engines take it.

@@ -1,5 +1,6 @@
 """Chat messages as the token ids that an engine reads, and options as the ids that would follow them."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +17,16 @@ class PromptRefused(ValueError):
 
 
 class Prompting:
-    """A tokenizer with the limit of its model: `max_model_len` tokens of prompt and answer together."""
+    """A tokenizer with the limit of its model: `max_model_len` tokens of prompt and answer together.
+
+    Raises UserError when there is no chat template, or it is not valid Jinja: before any prompt is run.
+    """
 
     def __init__(self, tokenizer: Any, max_model_len: int) -> None:
         self.tokenizer = tokenizer
         self.max_model_len = max_model_len
+        with contextlib.suppress(ValueError):  # it may refuse this prompt and take those of the job
+            render_chat(tokenizer, [{"role": "user", "content": "hello"}])
 
     def encode(self, messages: Messages) -> list[int]:
         """The prompt's ids. Raises PromptRefused when it is empty, leaves no room for an answer, or the template refuses it."""

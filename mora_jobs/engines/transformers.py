@@ -89,7 +89,7 @@ class TransformersEngine:
         token_bytes = 2 * config.num_hidden_layers * heads * width * self._model.dtype.itemsize
         fitting = CACHE_BYTES // (USUAL_TOKENS * token_bytes)
         count = wanted or min(MAX_SLOTS, max(8, 1 << (max(1, fitting).bit_length() - 1)))
-        longest = min(limit, max(USUAL_TOKENS, 2 * CACHE_BYTES // (count * token_bytes)))
+        longest = min(limit, max(USUAL_TOKENS, CACHE_BYTES // (count * token_bytes)))
         slots = Slots(self._model, count, longest)
         with torch.inference_mode():
             if slots.independent():

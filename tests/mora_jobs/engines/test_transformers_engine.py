@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def run(engine: TransformersEngine, requests: list[Request], sampling: api.Sampl
 
 
 def make(model: Path, **settings: object) -> TransformersEngine:
+    settings = {"extraArgs": {"max_num_seqs": "32"}} | settings
     return TransformersEngine(api.ModelRef(uri=f"file://{model}"), api.Engine.model_validate(settings))
 
 
@@ -53,10 +55,13 @@ def expected(engine: TransformersEngine) -> list[Completion]:
     return run(engine, [request(text) for text in TEXTS])
 
 
-def test_the_tiny_model_is_decoded_in_slots(engine: TransformersEngine) -> None:
+def test_the_tiny_model_is_decoded_in_slots(tiny_model: Path, engine: TransformersEngine) -> None:
     assert engine._slots is not None
-    assert engine.info.max_sequences == 128
+    assert engine.info.max_sequences == 32
     assert engine.info.exact
+    many = make(tiny_model, extraArgs={})
+    assert many.info.max_sequences == 128
+    asyncio.run(many.close())
 
 
 def test_all_samples_of_all_prompts(expected: list[Completion]) -> None:
@@ -92,8 +97,8 @@ def test_sample_i_does_not_depend_on_n(engine: TransformersEngine, expected: lis
 
 
 def test_more_samples_than_slots(engine: TransformersEngine, expected: list[Completion]) -> None:
-    many = run(engine, [request(TEXTS[0], n=300)])[0]
-    assert len(many.samples) == 300
+    many = run(engine, [request(TEXTS[0], n=100)])[0]
+    assert len(many.samples) == 100
     assert many.samples[:4] == expected[0].samples
 
 
@@ -137,11 +142,11 @@ def test_stop_text_ends_a_sample_and_is_cut_off(engine: TransformersEngine, expe
 
 
 def test_end_token_counts_and_is_not_in_the_text(engine: TransformersEngine, tiny_model: Path) -> None:
-    samples = run(engine, [request("hello", n=100)], SAMPLING.with_changes(max_tokens=200))[0].samples
+    samples = run(engine, [request("hello", n=64)], SAMPLING.with_changes(max_tokens=80))[0].samples
     stopped = [sample for sample in samples if sample.finish == "Stop"]
     assert stopped
     assert all("<|im_end|>" not in sample.text for sample in samples)
-    assert all(sample.tokens < 200 for sample in stopped)
+    assert all(sample.tokens < 80 for sample in stopped)
 
 
 def test_a_prompt_that_is_too_long_fails_alone(engine: TransformersEngine) -> None:
@@ -187,6 +192,13 @@ def test_cancelling_frees_the_slots(engine: TransformersEngine, expected: list[C
         return await engine.generate(request(TEXTS[0]), SAMPLING)
 
     assert asyncio.run(cancel_and_ask()) == expected[0]
+
+
+def test_a_model_without_a_chat_template_is_refused_at_the_start(tiny_model: Path, tmp_path: Path) -> None:
+    bare = Path(shutil.copytree(tiny_model, tmp_path / "bare"))
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(UserError, match=r"bare: has no chat template; give one in spec.model.chatTemplate"):
+        make(bare)
 
 
 @pytest.mark.parametrize("options", [["1", "2", "10"], [" yes", " no", "Grüße 🙂"]])

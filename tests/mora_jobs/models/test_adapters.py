@@ -105,10 +105,7 @@ def test_a_folder_that_is_no_adapter(tiny_model: Path, adapters: list[Path]) -> 
 
 
 def test_an_adapter_of_another_model(tiny_model: Path, tmp_path: Path) -> None:
-    from conftest import make_tiny_model  # the maker of the fixture
-
-    other = make_tiny_model(tmp_path / "other", seed=5)
-    adapter = make_adapter(other, tmp_path / "adapter", 1)
+    adapter = make_adapter(tiny_model, tmp_path / "adapter", 1)
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"target_modules": ["no_such_layer"]}))
     with pytest.raises(UserError, match=r"its adapters \(a0\) do not fit"):
