@@ -14,9 +14,9 @@ help:  ## what can be made
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
 
 .venv/.dev: .venv/bin/uv requirements/dev.txt requirements/quickstart.txt pyproject.toml
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/dev.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/quickstart.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r requirements/quickstart.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
 quickstart: .venv/.dev  ## one experiment from rollouts to the Pareto front, on this machine

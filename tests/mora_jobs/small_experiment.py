@@ -31,7 +31,7 @@ class SmallExperiment:
         (folder / "small_rewards.py").write_text(REWARDS)
 
     def rollout(
-        self, output: str = "rollout", rewards: tuple[str, ...] = ("length", "vowels", "quirky"), **spec: Any
+        self, output: str = "rollout", names: tuple[str, ...] = ("length", "vowels", "quirky"), **spec: Any
     ) -> api.ResolvedJob:
         # Every prompt counts as single-reward that reaches the top of one dimension: the tiny model has no preferences.
         loose = {
@@ -46,7 +46,7 @@ class SmallExperiment:
             "prompts": {"uri": f"file://{self.folder}/prompts.jsonl"},
             "sampling": {"samplesPerPrompt": SAMPLES, "maxTokens": 12, "seed": 3},
             "engine": {"type": "Transformers"},
-            "rewards": [{"name": name, "python": {"callable": f"small_rewards:{name}"}} for name in rewards],
+            "rewards": [{"name": name, "python": {"callable": f"small_rewards:{name}"}} for name in names],
             "isolation": loose,
             "output": {"uri": f"file://{self.folder}/{output}"},
         }

@@ -92,7 +92,7 @@ def test_another_manifest_is_refused_with_what_differs(finished) -> None:
 def test_one_prompt_one_sample(tmp_path: Path, tiny_model: Path, rewards: tuple[str, ...]) -> None:
     small = SmallExperiment(tmp_path, tiny_model, prompts=1)
     sampling = {"samplesPerPrompt": 1, "maxTokens": 4, "temperature": 0}
-    result = run(small.rollout(rewards=rewards, sampling=sampling), Reporter())
+    result = run(small.rollout(names=rewards, sampling=sampling), Reporter())
     assert result.rollouts is not None
     assert result.rollouts.samples == 1
     assert result.isolation is not None
