@@ -31,6 +31,8 @@ class Measurement:
     engine: api.Engine
     sampling: api.Sampling
     replicas: int
+    credentials: tuple[api.Credential, ...] = ()
+    """Of this job, and of the rollout job whose rewards it inherits."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,6 +57,8 @@ def measurement(spec: api.AlignmentSpec, sources: list[RolloutSource]) -> Measur
             what = f"no reward measures it, there are {', '.join(known) or 'none'}"
             raise UserError(f"spec.objectives[{objective.name}]", what, "add it to spec.evaluation.rewards")
     job = sources[0].job.spec if sources else None
+    ours = {credential.name for credential in spec.credentials}
+    theirs = job.credentials if job is not None else []
     sampling = spec.generation.sampling or (job.sampling if job else api.Sampling())
     samples = spec.evaluation.samples_per_prompt if spec.evaluation is not None else 4
     return Measurement(
@@ -62,6 +66,7 @@ def measurement(spec: api.AlignmentSpec, sources: list[RolloutSource]) -> Measur
         engine=spec.generation.engine or (job.engine if job else api.Engine()),
         sampling=sampling.with_changes(samples_per_prompt=samples),
         replicas=spec.generation.replicas,
+        credentials=(*spec.credentials, *(each for each in theirs if each.name not in ours)),
     )
 
 
@@ -100,6 +105,7 @@ def measure(
         rollouts,
         rewards=how.rewards,
         import_paths=import_paths,
+        credentials=how.credentials,
         on_row=lambda items: count("Judging", total, items),
     )
 
