@@ -4,13 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from mora_jobs.api import Phase
 from mora_jobs.errors import UserError
-from mora_jobs.local.display import counts, detail, row
+from mora_jobs.local.display import jobs_table, line_of
 
 from . import names
 from .source import Object, open_source
@@ -28,7 +27,9 @@ def main(given: argparse.Namespace) -> int:
             if not found:
                 raise UserError("watch", "there is no job to watch")
             if isinstance(live, Live):
-                live.update(_table(found), refresh=True)
+                live.update(
+                    jobs_table({_key(each): each.get("status", {}) for each in found}, console.width), refresh=True
+                )
             else:
                 _print_changed(found, shown)
             if all(_phase(thing) in ENDED for thing in found):
@@ -55,23 +56,9 @@ def _key(thing: Object) -> str:
     return f"{thing['kind']}/{thing['metadata']['name']}"
 
 
-def _table(found: Sequence[Object]) -> RenderableType:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)
-    for ratio in (5, None, None, 3, None, 6):
-        table.add_column(no_wrap=True, ratio=ratio, overflow="ellipsis")
-    for thing in found:
-        table.add_row(*row(_key(thing), thing.get("status", {})))
-    return table
-
-
 def _print_changed(found: Sequence[Object], shown: dict[str, str]) -> None:
     for thing in found:
-        status = thing.get("status", {})
-        progress = status.get("progress", {})
-        words = [_key(thing), _phase(thing).value]
-        if words[1] == Phase.RUNNING:
-            words += [progress.get("stage", ""), counts(progress)]
-        line = " ".join(word for word in [*words, detail(status)] if word)
+        line = line_of(_key(thing), thing.get("status", {}))
         if shown.get(_key(thing)) != line:
             shown[_key(thing)] = line
             print(line, flush=True)

@@ -20,6 +20,8 @@ from .record import JobRecord, now
 
 LINE_SECONDS = 30.0
 """Least time between two lines of a job in the same stage, without a terminal."""
+WIDE, BAR = 96, 14
+"""Columns of a terminal from which on there are bars, and their length."""
 STYLES = {
     Phase.RUNNING: "bold cyan",
     Phase.COMPLETE: "green",
@@ -86,8 +88,7 @@ class Display:
             if same_stage and self._clock() - self._shown_at[key] < LINE_SECONDS:
                 continue
             self._shown[key], self._shown_at[key] = seen, self._clock()
-            words = [key, seen[0], *([seen[1], counts(progress)] if seen[0] == Phase.RUNNING else []), seen[2]]
-            self.say(" ".join(word for word in words if word))
+            self.say(line_of(key, status))
 
     def _silence_control_keys(self) -> None:
         """Without this the terminal writes ^C into the table."""
@@ -98,38 +99,44 @@ class Display:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, quiet)
 
     def _table(self) -> RenderableType:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim", expand=True)
-        table.add_column("Job", no_wrap=True, ratio=5, overflow="ellipsis")
-        table.add_column("Phase", no_wrap=True, min_width=9)
-        table.add_column("Stage", no_wrap=True, min_width=10, overflow="ellipsis")
-        table.add_column("Progress", no_wrap=True, min_width=8, ratio=3)
-        table.add_column("", no_wrap=True, justify="right", min_width=9)
-        table.add_column("", no_wrap=True, ratio=6, overflow="ellipsis")
-        for key, record in self._records.items():
-            table.add_row(*row(key, record.snapshot()["status"]))
-        return table
+        rows = {key: record.snapshot()["status"] for key, record in self._records.items()}
+        return jobs_table(rows, self._console.width)
 
 
-def row(key: str, status: Mapping[str, Any]) -> list[RenderableType]:
-    """The cells of one job."""
-    phase = Phase(status.get("phase", Phase.PENDING))
-    progress = status.get("progress", {})
-    bar: RenderableType = ""
+def line_of(key: str, status: Mapping[str, Any]) -> str:
+    """A job in one line of plain text."""
+    phase, progress = str(status.get("phase") or Phase.PENDING), status.get("progress", {})
+    running = [progress.get("stage", ""), counts(progress)] if phase == Phase.RUNNING else []
+    return " ".join(word for word in [key, phase, *running, detail(status)] if word)
+
+
+def jobs_table(statuses: Mapping[str, Mapping[str, Any]], width: int) -> Table:
+    """One row for each job. Names are never cut; where `width` is scarce there is no bar, and the stage stands for the phase."""
+    wide = width >= WIDE
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, min_width=9)
+    if wide:
+        table.add_column(no_wrap=True, width=BAR)
+    table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
+    for key, status in statuses.items():
+        phase = Phase(status.get("phase") or Phase.PENDING)
+        progress = status.get("progress", {}) if phase is Phase.RUNNING else {}
+        stage = progress.get("stage", "")
+        state = f"{phase.value} {stage}".strip() if wide or not stage else stage
+        what = ", ".join(part for part in (counts(progress), detail(status)) if part)
+        style = "" if phase is Phase.RUNNING else "dim"
+        bar = [_bar(phase, progress)] if wide else []
+        table.add_row(Text(key), Text(state, STYLES.get(phase, "")), *bar, Text(what, style))
+    return table
+
+
+def _bar(phase: Phase, progress: Mapping[str, Any]) -> RenderableType:
     if phase is Phase.COMPLETE:
-        bar = ProgressBar(total=1, completed=1, finished_style="green")
-    elif progress.get("total"):
-        bar = ProgressBar(total=progress["total"], completed=progress.get("completed", 0))
-    elif phase is Phase.RUNNING:
-        bar = ProgressBar(total=None, pulse=True)
-    running = phase is Phase.RUNNING
-    return [
-        Text(key),
-        Text(phase.value, style=STYLES.get(phase, "")),
-        Text(progress.get("stage", "") if running else ""),
-        bar,
-        Text(counts(progress) if running else ""),
-        Text(detail(status), style="" if running else "dim"),
-    ]
+        return ProgressBar(total=1, completed=1, finished_style="green")
+    if progress.get("total"):
+        return ProgressBar(total=progress["total"], completed=progress.get("completed", 0))
+    return ProgressBar(total=None, pulse=True) if phase is Phase.RUNNING else ""
 
 
 def counts(progress: Mapping[str, Any]) -> str:
@@ -153,14 +160,15 @@ def detail(status: Mapping[str, Any]) -> str:
 
 
 def rate(status: Mapping[str, Any]) -> str:
+    """Units per second, or per minute where that says more."""
     unit = str(status.get("progress", {}).get("unit", "")).lower()
     value = next((m["value"] for m in status.get("metrics", []) if m["name"] == f"{unit}_per_second"), None)
     if value is None:
         return ""
     speed = float(value)
     if speed < 0.1:
-        return f"{speed * 60:.3g} {unit}/min"
-    return f"{speed:,.0f} {unit}/s" if speed >= 100 else f"{speed:.3g} {unit}/s"
+        return f"{speed * 60:.3g}/min"
+    return f"{speed:,.0f}/s" if speed >= 100 else f"{speed:.3g}/s"
 
 
 def remaining(progress: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from mora_jobs.local.display import Display, counts, detail, duration
+from mora_jobs.local.display import Display, counts, detail, duration, jobs_table
 from mora_jobs.local.summary import results
 
 
@@ -33,8 +33,8 @@ RUNNING = {
 @pytest.mark.parametrize(
     ("status", "want"),
     [
-        (RUNNING, "3.25 prompts/s, 16 s left"),
-        (RUNNING | {"metrics": [{"name": "prompts_per_second", "value": "0.05"}]}, "3 prompts/min, 16 s left"),
+        (RUNNING, "3.25/s, 16 s left"),
+        (RUNNING | {"metrics": [{"name": "prompts_per_second", "value": "0.05"}]}, "3/min, 16 s left"),
         (RUNNING | {"metrics": []}, "16 s left"),
         ({"phase": "Running"}, ""),
         (
@@ -86,10 +86,10 @@ def test_without_a_terminal_a_line_comes_with_every_stage_and_now_and_then():
         }
     lines = text.getvalue().splitlines()
     assert [line.split(" ", 1)[1].split(",")[0] for line in lines] == [
-        "RolloutJob/one Running Rollouts 0/64 prompts 0 prompts/min",
-        "RolloutJob/one Running Rollouts 30/64 prompts 30 prompts/s",
-        "RolloutJob/one Running Scores 0/64 prompts 50 prompts/s",
-        "RolloutJob/one Running Scores 30/64 prompts 80 prompts/s",
+        "RolloutJob/one Running Rollouts 0/64 prompts 0/min",
+        "RolloutJob/one Running Rollouts 30/64 prompts 30/s",
+        "RolloutJob/one Running Scores 0/64 prompts 50/s",
+        "RolloutJob/one Running Scores 30/64 prompts 80/s",
         "RolloutJob/one Complete in 1:40 min",
     ]
 
@@ -118,3 +118,22 @@ def test_the_main_results_of_each_kind():
         "front of 3 points, hypervolume 0.197, knee w3",
     ]
     assert results({"kind": "RolloutJob", "status": {"phase": "Failed", "conditions": []}}) == [""]
+
+
+@pytest.mark.parametrize(
+    ("width", "want"),
+    [
+        (
+            80,
+            ["RolloutJob/quickstart-rollout  Rollouts   12/64 prompts, 3.25/s, 16 s left", "Waiting    waits for it"],
+        ),
+        (100, ["RolloutJob/quickstart-rollout  Running Rollouts  ━━╸             12/64 prompts, 3.25/s, 16 s left"]),
+    ],
+)
+def test_names_and_figures_fit_on_any_terminal(width, want):
+    text = io.StringIO()
+    waiting = {"phase": "Waiting", "conditions": [{"type": "Ready", "message": "waits for it"}]}
+    jobs = {"RolloutJob/quickstart-rollout": RUNNING, "RewriteJob/quickstart-rewrite": waiting}
+    Console(file=text, width=width).print(jobs_table(jobs, width))
+    for line in want:
+        assert line in text.getvalue()
