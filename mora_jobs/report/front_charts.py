@@ -51,9 +51,10 @@ def _plane(policies: Sequence[Policy], x: str, y: str, exact: bool) -> Chart:
             ax.step(
                 [p.values[x] for p in front], [p.values[y] for p in front], where="pre", color=QUIET, linewidth=1.2
             )
+        barred = len(policies) <= MOST_BARS and _fit(policies, x) and _fit(policies, y)
         for policy in policies:
             at = policy.values[x], policy.values[y]
-            if policy.intervals and len(policies) <= MOST_BARS:
+            if policy.intervals and barred:
                 (left, right), (low, high) = policy.intervals[x], policy.intervals[y]
                 ax.plot([left, right], [at[1], at[1]], color=policy.colour, alpha=0.22, linewidth=1)
                 ax.plot([at[0], at[0]], [low, high], color=policy.colour, alpha=0.22, linewidth=1)
@@ -71,6 +72,13 @@ def _plane(policies: Sequence[Policy], x: str, y: str, exact: bool) -> Chart:
         drawing.set_layout_engine("none")
         _name(drawing, ax, policies, [tuple(ax.transData.transform((p.values[x], p.values[y]))) for p in policies])
         return chart(drawing, f"{len(policies)} policies by {x} and {y}. {_told(policies)}")
+
+
+def _fit(policies: Sequence[Policy], name: str) -> bool:
+    """Whether the intervals are not much wider than the set of points: else they would only fill the chart with lines."""
+    values = [policy.values[name] for policy in policies]
+    widths = [high - low for policy in policies if policy.intervals for low, high in [policy.intervals[name]]]
+    return bool(widths) and max(widths) <= max(values) - min(values)
 
 
 def space(policies: Sequence[Policy], names: Sequence[str]) -> Chart:
@@ -100,8 +108,8 @@ def space(policies: Sequence[Policy], names: Sequence[str]) -> Chart:
         drawing.canvas.draw()
         drawing.set_layout_engine("none")
         pixels = []
-        for at in zip(*columns, strict=True):
-            x, y, _ = proj3d.proj_transform(*at, ax.get_proj())
+        for spot in zip(*columns, strict=True):
+            x, y, _ = proj3d.proj_transform(*spot, ax.get_proj())
             pixels.append(tuple(ax.transData.transform((x, y))))
         _name(drawing, ax, policies, pixels)
         return chart(drawing, f"{len(policies)} policies by {', '.join(names)}. {_told(policies)}")

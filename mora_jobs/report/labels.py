@@ -49,7 +49,8 @@ def place(drawing: Figure, ax: Any, labels: Sequence[Label], room: Bbox | None =
         box, distance = found
         taken.append(box)
         # A text's own position is not exactly the corner of what it covers.
-        text.set_position(drawing.transFigure.inverted().transform((box.x0 - size.x0, box.y0 - size.y0)))
+        x, y = drawing.transFigure.inverted().transform((box.x0 - size.x0, box.y0 - size.y0))
+        text.set_position((float(x), float(y)))
         if distance > DISTANCES[0]:
             _line(drawing, label, box)
         placed += 1

@@ -28,7 +28,7 @@ GOOD, BAD = "#00795a", "#b34700"
 SMALL, MEDIUM = (3.3, 2.5), (4.9, 3.3)  # inches: three or two beside each other
 PIXELS_PER_INCH = 96
 LONGEST = 22  # characters of a name in a chart
-SETTINGS: dict[str, Any] = {
+SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "text.parse_math": False,  # names are texts, not formulas

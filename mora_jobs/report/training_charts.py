@@ -77,7 +77,8 @@ def _by_step(
         if title == "loss":
             ax.axhline(math.log(2), color=MUTED, linewidth=1, linestyle=":")
             ax.annotate("ln 2", (1, math.log(2)), xycoords=("axes fraction", "data"), xytext=(-2, 2), fontsize=7.5,
-                        textcoords="offset points", ha="right", color=MUTED)  # fmt: skip
+                        textcoords="offset points", ha="right", color=MUTED,
+                        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.4})  # fmt: skip
         ax.set_title(title)
         ax.set_xlabel("optimiser step")
         ax.set_ylabel(unit)
