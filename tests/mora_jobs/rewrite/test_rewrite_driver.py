@@ -104,6 +104,7 @@ def test_running_again_changes_nothing(finished) -> None:
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow  # another rewriting, with the start of four engines
 def test_what_was_cut_off_goes_on_and_ends_alike(source, finished) -> None:
     small, rollout, _ = source
     _, whole = finished
@@ -123,6 +124,7 @@ def test_what_was_cut_off_goes_on_and_ends_alike(source, finished) -> None:
     assert run_rewrite(job, Reporter()) == whole
 
 
+@pytest.mark.slow  # another rewriting, with the start of four engines
 def test_drop_only_leaves_the_single_reward_prompts_out(source) -> None:
     small, rollout, single = source
     job = small.rewrite(rollout, output="dropped", control="DropOnly")
@@ -132,6 +134,7 @@ def test_drop_only_leaves_the_single_reward_prompts_out(source) -> None:
     assert len(final_prompts(job)) == 12 - len(single)
 
 
+@pytest.mark.slow  # another rewriting, with the start of four engines
 def test_random_rewrites_as_many_others(source) -> None:
     small, rollout, single = source
     job = small.rewrite(rollout, output="random", control="Random")
@@ -140,6 +143,7 @@ def test_random_rewrites_as_many_others(source) -> None:
     assert {key for key, row in final_prompts(job).items() if row["rewritten"]}.isdisjoint(single)
 
 
+@pytest.mark.slow  # another rewriting, with the start of four engines
 def test_nothing_to_rewrite(source, tmp_path: Path, tiny_model: Path) -> None:
     small = SmallExperiment(tmp_path, tiny_model, prompts=2)
     rollout = small.rollout(isolation={"reachThreshold": 1.0, "spreadThreshold": 1.0})

@@ -121,6 +121,7 @@ def test_a_mistake_is_one_line(tmp_path: Path, tiny_model: Path, change: dict, m
         run(SmallExperiment(tmp_path, tiny_model, prompts=2).rollout(**change), Reporter())
 
 
+@pytest.mark.slow  # four drivers, each with a Ray of its own
 @pytest.mark.timeout(600)
 def test_kill_9_of_the_driver_costs_no_row_and_changes_none(finished, tmp_path: Path, tiny_model: Path) -> None:
     """Three kills at random points; then every prompt once, with the samples of an unbroken run."""
