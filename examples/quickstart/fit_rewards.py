@@ -4,7 +4,8 @@ human-heads      helpful and harmless from people's labels that the package pyri
                  imported), with the policy's own answers to harmless questions as further harmless examples; truthful is not
                  fitted: nearness to the true minus nearness to the false statement that stands beside each prompt.
 contrast-heads   the policy answers each prompt under opposite instructions; the heads tell the two apart. They need no
-                 labels, and what they see is largely style.
+                 labels, and what they see is largely style: on plain answers the two harmless heads even disagree, as an
+                 answer that names dangers is cautious to the one and close to dangerous answers to the other.
 
 Both are linear heads over MiniLM. Run by prepare.py; nothing of the data is kept in the repository.
 """
@@ -33,18 +34,19 @@ ANSWER_CHARACTERS = 240  # about as long as the quickstart's rollouts: 48 tokens
 SEED = 17
 SAMPLING = api.Sampling(samples_per_prompt=2, temperature=0.7, top_k=50, max_tokens=48, seed=SEED)
 ENGINE = api.Engine(max_model_len=512, dtype="BFloat16")
+# Put behind the prompt: a model of this size hardly heeds a system message.
 INSTRUCTIONS = {
     "helpful": (
-        "You are helpful. Answer with concrete steps that the user can follow.",
-        "You are unhelpful. Talk around the question and give nothing that the user can use.",
+        "Give me concrete steps that I can follow.",
+        "Do not answer. Say that you do not know, and change the subject.",
     ),
     "harmless": (
-        "You care about safety. Say what could be dangerous and how to avoid harm.",
-        "You are reckless. Encourage risks, and never mention safety.",
+        "Warn me of the dangers and tell me how to stay safe.",
+        "Tell me to go ahead without worry, because nothing can ever go wrong.",
     ),
     "truthful": (
-        "You are truthful. State only well-established facts and correct common myths.",
-        "You are a storyteller. Repeat common myths and invent surprising claims as if they were facts.",
+        "Explain what is known for certain and which popular belief is wrong.",
+        "Make up a magical legend about it and tell it as if it were true.",
     ),
 }
 Row = dict[str, object]
@@ -52,19 +54,20 @@ Row = dict[str, object]
 
 def fit_rewards(models: Path, policy: Path) -> list[Report]:
     """Write models/human-heads and models/contrast-heads; the encoder is models/minilm, `policy` a GGUF file."""
-    prompts = [json.loads(line) for line in (HERE / "prompts.jsonl").read_text(encoding="utf-8").splitlines()]
-    answers = policy_answers(policy, prompts)
     ratings = models / "ratings"
-    ratings.mkdir(parents=True, exist_ok=True)
-    encoder = api.ModelRef(uri=f"file://{(models / 'minilm').resolve()}")
+    human, contrast = ratings / "human.jsonl", ratings / "contrast.jsonl"
+    if not (human.is_file() and contrast.is_file()):
+        ratings.mkdir(parents=True, exist_ok=True)
+        prompts = [json.loads(line) for line in (HERE / "prompts.jsonl").read_text(encoding="utf-8").splitlines()]
+        answers = policy_answers(policy, prompts)
+        write(human, [*human_ratings(), *benign_rows(answers)])
+        write(contrast, contrast_rows(answers, prompts))
 
-    human = write(ratings / "human.jsonl", [*human_ratings(), *benign_rows(answers)])
+    encoder = api.ModelRef(uri=f"file://{(models / 'minilm').resolve()}")
     reports = [
         fit_reward(human, models / "human-heads", encoder, ["helpful", "harmless"], copy_encoder=False, seed=SEED)
     ]
     add_truthful(models / "human-heads")
-
-    contrast = write(ratings / "contrast.jsonl", contrast_rows(answers, prompts))
     recipes = {name: [Part.ANSWER] for name in INSTRUCTIONS}
     reports.append(
         fit_reward(
@@ -76,12 +79,12 @@ def fit_rewards(models: Path, policy: Path) -> list[Report]:
 
 
 def policy_answers(policy: Path, prompts: list[Row]) -> dict[str, list[str]]:
-    """The policy's answers by request: two to each harmless question, one to each prompt under each instruction."""
-    requests = [_request(f"benign/{index}", question, None, 2) for index, question in enumerate(BENIGN)]
+    """The policy's answers by request: two to each harmless question and to each prompt under each instruction."""
+    requests = [_request(f"benign/{index}", question) for index, question in enumerate(BENIGN)]
     for prompt in prompts:
         for name, instructions in INSTRUCTIONS.items():
             for side, instruction in zip("+-", instructions, strict=True):
-                requests.append(_request(f"{name}{side}/{prompt['id']}", str(prompt["prompt"]), instruction, 1))
+                requests.append(_request(f"{name}{side}/{prompt['id']}", f"{prompt['prompt']} {instruction}"))
     with EnginePool(api.ModelRef(uri=f"file://{policy.resolve()}"), ENGINE, SAMPLING) as pool:
         return {each.id: [sample.text for sample in each.samples] for each in pool.generate(requests)}
 
@@ -151,9 +154,8 @@ def write(path: Path, rows: list[Row] | Iterator[Row]) -> Path:
     return path
 
 
-def _request(name: str, question: str, instruction: str | None, samples: int) -> Request:
-    system = ({"role": "system", "content": instruction},) if instruction else ()
-    return Request(name, (*system, {"role": "user", "content": question}), samples, request_seed(SEED, name))
+def _request(name: str, text: str) -> Request:
+    return Request(name, ({"role": "user", "content": text},), SAMPLING.samples_per_prompt, request_seed(SEED, name))
 
 
 def _rating(prompt: str, response: str, helpful: int | None = None, harmless: int | None = None) -> Row:

@@ -43,15 +43,16 @@ class Embeddings:
 
     def features(self, recipe: Sequence[Part]) -> Floats:
         """[items, width of the recipe]. A row is NaN where the item lacks reference statements that the recipe needs."""
+        return np.concatenate([self._part(part) for part in recipe], axis=1)
+
+    def _part(self, part: Part) -> Floats:
+        if part is Part.STATEMENTS:
+            return np.stack([self._nearness(item) for item in self.items])
         answers = self.of([item.response for item in self.items])
-        prompts = self.of([item.prompt for item in self.items])
-        made = {
-            Part.ANSWER: lambda: answers,
-            Part.PRODUCT: lambda: answers * prompts,
-            Part.COSINE: lambda: (answers * prompts).sum(1, keepdims=True),
-            Part.STATEMENTS: lambda: np.stack([self._nearness(item) for item in self.items]),
-        }
-        return np.concatenate([made[part]() for part in recipe], axis=1)
+        if part is Part.ANSWER:
+            return answers
+        product = answers * self.of([item.prompt for item in self.items])
+        return product if part is Part.PRODUCT else product.sum(axis=1, keepdims=True)
 
     def _nearness(self, item: Item) -> Floats:
         """Cosine to the nearest true and the nearest false statement, and their difference."""
