@@ -6,7 +6,6 @@ step-00000050/<files>   step-00000050/_complete.json   {step, config, files: {pa
 import hashlib
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,13 +73,13 @@ class Checkpoints:
             write_json(self.store, f"{name}/{MARKER}", {"step": step, "config": self.config, "files": merged})
             self._prune()
 
-    def fetch(self) -> tuple[Path, int] | None:
-        """The newest checkpoint whose files are all there and unchanged, as (a local copy, step), or None."""
+    def fetch(self, folder: Path) -> tuple[Path, int] | None:
+        """The newest checkpoint whose files are all there and unchanged, copied below `folder`, as (copy, step), or None."""
         for checkpoint in reversed(self.complete()):
-            folder = Path(tempfile.mkdtemp(prefix="mora-checkpoint-"))
-            if self._copy(checkpoint, folder):
-                return folder, checkpoint.step
-            shutil.rmtree(folder)
+            copy = folder / checkpoint.name
+            if self._copy(checkpoint, copy):
+                return copy, checkpoint.step
+            shutil.rmtree(copy, ignore_errors=True)
             log.warning("%s/%s is damaged and left out", self.store.uri, checkpoint.name)
         return None
 

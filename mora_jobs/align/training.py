@@ -1,5 +1,6 @@
 """The trainings of a plan, round by round, reported while they run."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -32,7 +33,9 @@ def run_trainings(plan: Plan, spec: api.AlignmentSpec, reporter: Reporter) -> No
             for notes in trainings.run(tasks):
                 trainings.want(progress.heed())
                 if not progress.stopping:
-                    progress.show(notes)
+                    # Stop may be asked for between two looks: then the next one passes it on.
+                    with contextlib.suppress(Stopped):
+                        progress.show(notes)
             if progress.stopping:
                 raise Stopped
 

@@ -93,6 +93,11 @@ def train(task: Task, report: Report, callbacks: Sequence[TrainerCallback] = ())
 
     Called by every worker. UserError for what the author of the job can put right.
     """
+    with tempfile.TemporaryDirectory(prefix=f"mora-{task.name}-") as scratch:
+        return _train(task, report, callbacks, Path(scratch))
+
+
+def _train(task: Task, report: Report, callbacks: Sequence[TrainerCallback], scratch: Path) -> bool:
     seat = Seat.here()
     checkpoints = Checkpoints(task.store.child("checkpoints"), task.digest(), task.spec.checkpoint.keep_last)
     checkpoints.complete()  # refuses those of other settings before anything is loaded
@@ -100,20 +105,15 @@ def train(task: Task, report: Report, callbacks: Sequence[TrainerCallback] = ())
     tokenizer = load_tokenizer(local)
     pairs = _pairs(task, tokenizer)
     set_seed(task.spec.trainer.seed)
-    model: Policy = load_policy(local, _frozen_adapter(task), task.spec.lora, bf16=task.bf16)
-    if task.spec.trainer.strategy is Strategy.FSDP and seat.world > 1:
-        shard(model, seat.device, bf16=task.bf16)
-    else:
-        model.to(seat.device)
+    model = load_policy(local, _frozen_adapter(task, scratch), task.spec.lora, bf16=task.bf16)
+    _place(model, task, seat)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     _reference(task, seat, local, model, pairs, pad, report)
 
-    folder = Path(tempfile.mkdtemp(prefix=f"mora-{task.name}-"))
-    arguments = _arguments(task, seat, folder, len(pairs))
     pulse = Pulse(task, seat.world, seat.rank, len(pairs), report)
     trainer = ObjectiveTrainer(
         model,
-        arguments,
+        _arguments(task, seat, scratch / "steps", len(pairs)),
         pairs=pairs,
         method=methods.make(task.spec.method),
         objectives=task.objectives,
@@ -127,7 +127,7 @@ def train(task: Task, report: Report, callbacks: Sequence[TrainerCallback] = ())
             Snapshots(evaluation.every_steps, lambda step: _keep(task, seat, trainer, tokenizer, snapshot(step)))
         )
     trainer.remove_callback(PrinterCallback)
-    found = checkpoints.fetch()
+    found = checkpoints.fetch(scratch / "resumed")
     step = 0 if found is None else found[1]
     if seat.share(step) != step:  # also waits: nobody may tidy up what another is still reading
         raise RuntimeError(f"training {task.name}: the workers read checkpoints of different steps")
@@ -139,6 +139,14 @@ def train(task: Task, report: Report, callbacks: Sequence[TrainerCallback] = ())
         checkpoints.clear()
     seat.wait()  # the next training must find the result
     return True
+
+
+def _place(model: Policy, task: Task, seat: Seat) -> None:
+    """Onto the worker's device, whole or in slices."""
+    if task.spec.trainer.strategy is Strategy.FSDP and seat.world > 1:
+        shard(model, seat.device, bf16=task.bf16)
+    else:
+        model.to(device=seat.device)
 
 
 def _pairs(task: Task, tokenizer: Any) -> list[TokenPair]:
@@ -160,13 +168,12 @@ def _pairs(task: Task, tokenizer: Any) -> list[TokenPair]:
     return pairs
 
 
-def _frozen_adapter(task: Task) -> Path | None:
+def _frozen_adapter(task: Task, scratch: Path) -> Path | None:
     """What was learned before, as one adapter folder."""
     if not task.frozen:
         return None
-    folder = Path(tempfile.mkdtemp(prefix="mora-frozen-"))
-    combine([(adapter_folder(uri), 1.0) for uri in task.frozen], folder)
-    return folder
+    combine([(adapter_folder(uri), 1.0) for uri in task.frozen], scratch / "frozen")
+    return scratch / "frozen"
 
 
 def adapter_folder(uri: str) -> Path:
@@ -189,13 +196,10 @@ def _reference(
     if all(pair.id in done for pair in pairs):
         reference.fill(pairs, table)
         return
-    judge: torch.nn.Module = model
+    judge = model
     if other is not None:
         judge = load_reference(other, bf16=task.bf16)
-        if task.spec.trainer.strategy is Strategy.FSDP and seat.world > 1:
-            shard(judge, seat.device, bf16=task.bf16)
-        else:
-            judge.to(seat.device)
+        _place(judge, task, seat)
 
     def tell(done: int) -> None:
         if seat.rank == 0:

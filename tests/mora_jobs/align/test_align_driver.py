@@ -3,11 +3,14 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from align_jobs import alignment, spread
+from ray import cloudpickle
 from safetensors.torch import load_file
 
 from mora_jobs import api
@@ -15,6 +18,7 @@ from mora_jobs.align import launch, training
 from mora_jobs.align.callbacks import Desire, Note
 from mora_jobs.align.driver import run
 from mora_jobs.align.soup import updates_of
+from mora_jobs.align.worker import train
 from mora_jobs.api.align import AlignmentResult
 from mora_jobs.artifacts.identity import is_complete
 from mora_jobs.artifacts.store import Store
@@ -118,37 +122,25 @@ def test_stages_build_on_each_other_and_fill_the_forgetting_matrix(make_job, tmp
     )
 
 
-def test_a_dead_worker_is_replaced_and_the_training_is_what_it_would_have_been(make_job, tmp_path, monkeypatch):
-    settings = {
-        "trainer": {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 4, "maxFailures": 1},
-        "checkpoint": {"intervalSteps": 1},
-        "evaluation": None,
-    }
-    run(make_job("whole", **settings), Reporter())
-    calm = launch.Board.pin
-    killed = tmp_path / "killed"
-
-    def deadly(self, note: Note) -> int:
-        # The worker that asks at its third step is told to stop breathing, once.
-        if note.completed == 3 and note.stage == "Training" and not killed.exists():
-            killed.touch()
-            return DIE
-        return calm(self, note)
-
-    monkeypatch.setattr(launch.Board, "pin", deadly)
-    monkeypatch.setattr(launch, "_loop", _mortal_loop)
-    run(make_job("broken", **settings), Reporter())
-    assert killed.exists()
-    policies = [load_file(tmp_path / out / "points/policy/adapter_model.safetensors") for out in ("whole", "broken")]
-    assert all(torch.equal(value, policies[1][name]) for name, value in policies[0].items())
-
-
 DIE = 99
 
 
-def _mortal_loop(config) -> None:
-    import ray
+class DeadlyBoard(launch.Board):
+    """Tells the worker that reports its third step to die at once; its successor is left alone."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.killed = False
+
+    def pin(self, note: Note) -> int:
+        if note.stage == "Training" and note.completed == 3 and not self.killed:
+            self.killed = True
+            return DIE
+        return super().pin(note)
+
+
+def mortal_loop(config) -> None:
+    """launch._loop with a worker that obeys."""
     from mora_jobs.align.worker import train_all
 
     def report(note: Note) -> Desire:
@@ -158,6 +150,27 @@ def _mortal_loop(config) -> None:
         return Desire(answer)
 
     train_all(config["lane"], report)
+
+
+def test_a_dead_worker_is_replaced_and_the_training_is_what_it_would_have_been(make_task, monkeypatch):
+    settings = {
+        "trainer": {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 4, "maxFailures": 1},
+        "checkpoint": {"intervalSteps": 1},
+    }
+    whole, broken = make_task("whole", **settings), make_task("broken", **settings)
+    train(whole, lambda note: Desire.CONTINUE)
+
+    # Workers cannot import this module: what they need of it travels by value.
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(launch, "Board", DeadlyBoard)
+    monkeypatch.setattr(launch, "_loop", mortal_loop)
+    with launch.Trainings(1) as trainings:
+        seen = [notes["policy"].completed for notes in trainings.run([broken]) if "policy" in notes]
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert seen
+    assert broken.store.read("log.json") == whole.store.read("log.json")
+    first, second = (load_file(task.store.local("policy") / "adapter_model.safetensors") for task in (whole, broken))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_a_job_that_is_asked_to_stop_saves_and_goes_on_where_it_was(make_job, tmp_path):
