@@ -5,14 +5,13 @@ Every step is an artifact below spec.output.uri; a step whose artifact is there 
 
 import hashlib
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 from mora_jobs import api
 from mora_jobs.align.dataset import PairSource
-from mora_jobs.align.evaluate import Measurement, calibration, measure, measurement, per_prompt
+from mora_jobs.align.evaluate import calibration, measure, measurement, per_prompt
 from mora_jobs.align.gains import Results
-from mora_jobs.align.heldout import HeldOut, held_out
+from mora_jobs.align.heldout import held_out
 from mora_jobs.align.plan import BASE, Plan, make_plan, objective_weights
 from mora_jobs.align.points import hand_over, snapshot_model
 from mora_jobs.align.pools import RolloutSource, rollout_sources
@@ -21,7 +20,6 @@ from mora_jobs.api.align import AlignmentResult, DigestedURI
 from mora_jobs.artifacts.document import canonical, read_json, write_json
 from mora_jobs.artifacts.identity import claim, complete, is_complete
 from mora_jobs.artifacts.store import Store
-from mora_jobs.artifacts.table import Table
 from mora_jobs.generation.prompts import digest_prompts
 from mora_jobs.progress.reporter import Reporter
 
@@ -54,13 +52,18 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> AlignmentResult:
         write_json(store, PAIRS, (survey or pair_source.survey()).to_json())
     plan = make_plan(spec, store.uri, pairs.digest())
     run_trainings(plan, spec, reporter)
-    models = {point.name: hand_over(store, spec, plan, point) for point in plan.points}
+    models = {BASE: spec.model} | {point.name: hand_over(store, spec, plan, point) for point in plan.points}
+    snapshots = _snapshots(plan)
 
-    bench = _Bench(resolved, reporter, store, kept_out, how)
-    base = bench.scores(BASE, spec.model)
-    frozen = calibration(store, how, sources, base)
+    def tell(stage: str, policy: str, done: int, total: int) -> None:
+        unit = "Prompts" if stage == "Evaluation" else "Responses"
+        reporter.update(done, total, unit, stage=f"{stage} of {policy}"[:64])
+
+    all_models = models | {name: model for name, (_, _, model) in snapshots.items()}
+    scores = measure(store, all_models, kept_out, how, resolved.import_paths, tell)
+    frozen = calibration(store, how, sources, scores[BASE])
     ids = [prompt.id for prompt in kept_out.prompts]
-    values = {name: per_prompt(bench.scores(name, model), ids, how, frozen) for name, model in models.items()}
+    values = {name: per_prompt(table, ids, how, frozen) for name, table in scores.items()}
     results = Results(
         [objective.name for objective in spec.objectives],
         objective_weights(spec),
@@ -68,15 +71,15 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> AlignmentResult:
         ids,
         plan.points,
         {point.name: f"{store.uri}/points/{point.name}" for point in plan.points},
-        values | {BASE: per_prompt(base, ids, how, frozen)},
+        {name: values[name] for name in models},
     )
     document = results.document(
         pairs=read_json(store, PAIRS),
         thresholds={objective.name: objective.threshold for objective in spec.objectives if objective.threshold},
         samplesPerPrompt=how.sampling.samples_per_prompt,
         curve=[
-            {"training": name, "step": step, "values": results.means_of(per_prompt(scores, ids, how, frozen))}
-            for name, step, scores in bench.snapshots(plan)
+            {"training": training, "step": step, "values": results.means_of(values[name])}
+            for name, (training, step, _) in snapshots.items()
         ],
     )
     write_json(store, PARETO, document)
@@ -87,31 +90,14 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> AlignmentResult:
     return result
 
 
-class _Bench:
-    """Measures one policy after the other, and says so."""
-
-    def __init__(
-        self, resolved: api.ResolvedJob, reporter: Reporter, store: Store, kept_out: HeldOut, how: Measurement
-    ) -> None:
-        self._import_paths, self._reporter = resolved.import_paths, reporter
-        self._store, self._kept_out, self._how = store, kept_out, how
-
-    def scores(self, name: str, model: api.ModelRef) -> Table:
-        """Raw scores of a policy on the held-out prompts."""
-
-        def tell(stage: str, done: int, total: int) -> None:
-            unit = "Prompts" if stage == "Evaluation" else "Responses"
-            self._reporter.update(done, total, unit, stage=f"{stage} of {name}"[:64])
-
-        return measure(self._store, name, model, self._kept_out, self._how, self._import_paths, tell)
-
-    def snapshots(self, plan: Plan) -> Iterator[tuple[str, int, Table]]:
-        """(training, step, scores) of the policies that evaluation.everySteps kept."""
-        for task in plan.tasks.values():
-            kept = sorted({path.split("/")[1] for path in task.store.list("snapshots")})
-            for folder in kept:
-                model = snapshot_model(task, f"{task.store.uri}/snapshots/{folder}")
-                yield task.name, int(folder.removeprefix("step-")), self.scores(f"{task.name}/{folder}", model)
+def _snapshots(plan: Plan) -> dict[str, tuple[str, int, api.ModelRef]]:
+    """By a name of their own (training, step, model) of the policies that evaluation.everySteps kept."""
+    found = {}
+    for task in plan.tasks.values():
+        for folder in sorted({path.split("/")[1] for path in task.store.list("snapshots")}):
+            model = snapshot_model(task, f"{task.store.uri}/snapshots/{folder}")
+            found[f"{task.name}/{folder}"] = (task.name, int(folder.removeprefix("step-")), model)
+    return found
 
 
 def _identity(resolved: api.ResolvedJob, spec: api.AlignmentSpec, sources: list[RolloutSource]) -> dict[str, Any]:

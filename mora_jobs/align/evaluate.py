@@ -1,6 +1,7 @@
 """Measuring a policy: rollouts of the held-out prompts, scored and calibrated; the same seeds for every policy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,13 @@ from mora_jobs.artifacts.table import Table
 from mora_jobs.errors import UserError
 from mora_jobs.estimators.bootstrap import present_mean
 from mora_jobs.generation.rollouts import sample
-from mora_jobs.generation.scores import calibrated, score
+from mora_jobs.generation.scores import calibrated, score, score_table
 from mora_jobs.rewards.calibration import Calibration
+from mora_jobs.rewards.pool import RewardPool
 
 CALIBRATION = "evaluation/calibration.json"
-OnItem = Callable[[str, int, int], None]
-"""(stage, done, total)"""
+OnItem = Callable[[str, str, int, int], None]
+"""(stage, policy, done, total)"""
 
 
 @dataclass(frozen=True)
@@ -72,42 +74,57 @@ def measurement(spec: api.AlignmentSpec, sources: list[RolloutSource]) -> Measur
 
 def measure(
     store: Store,
-    name: str,
-    model: api.ModelRef,
+    models: Mapping[str, api.ModelRef],
     held_out: HeldOut,
     how: Measurement,
     import_paths: Sequence[str],
     on_item: OnItem,
+) -> dict[str, Table]:
+    """Raw scores of each policy, as the tables evaluation/<name>/rollouts and …/scores. Resumable at every prompt.
+
+    All policies answer before any is scored: the reward models are loaded once.
+    """
+    rollouts = {name: _answers(store, name, model, held_out, how, on_item) for name, model in models.items()}
+    tables = {name: score_table(_folder(store, name), how.names) for name in models}
+    waiting = [name for name in models if tables[name].committed() < rollouts[name].committed()]
+    total = len(held_out.prompts) * how.sampling.samples_per_prompt
+    with RewardPool(how.rewards, import_paths, how.credentials) if waiting else nullcontext() as pool:
+        for name in waiting:
+            done = 0
+
+            def count(items: int, name: str = name) -> None:
+                nonlocal done
+                done += items
+                on_item("Judging", name, done, total)
+
+            score(_folder(store, name), "scores", rollouts[name], rewards=how.rewards, on_row=count, pool=pool)
+    return tables
+
+
+def _answers(
+    store: Store, name: str, model: api.ModelRef, held_out: HeldOut, how: Measurement, on_item: OnItem
 ) -> Table:
-    """Raw scores of a policy, as the tables evaluation/<name>/rollouts and …/scores. Resumable at every prompt."""
-    own = store.child(f"evaluation/{name}")
-    prompts = len(held_out.prompts)
-    done = {"Evaluation": 0, "Judging": 0}
+    done = 0
 
-    def count(stage: str, total: int, items: int = 1) -> None:
-        done[stage] += items
-        on_item(stage, done[stage], total)
+    def count(_: object) -> None:
+        nonlocal done
+        done += 1
+        on_item("Evaluation", name, done, len(held_out.prompts))
 
-    rollouts = sample(
-        own,
+    return sample(
+        _folder(store, name),
         "rollouts",
         held_out.prompts,
         model=model,
         engine=how.engine,
         sampling=how.sampling,
         replicas=how.replicas,
-        on_row=lambda _: count("Evaluation", prompts),
+        on_row=count,
     )
-    total = prompts * how.sampling.samples_per_prompt
-    return score(
-        own,
-        "scores",
-        rollouts,
-        rewards=how.rewards,
-        import_paths=import_paths,
-        credentials=how.credentials,
-        on_row=lambda items: count("Judging", total, items),
-    )
+
+
+def _folder(store: Store, name: str) -> Store:
+    return store.child(f"evaluation/{name}")
 
 
 def calibration(store: Store, how: Measurement, sources: list[RolloutSource], base: Table) -> Calibration:

@@ -3,6 +3,8 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ from mora_jobs.generation.appender import Appender
 from mora_jobs.generation.schemas import scores_schema
 from mora_jobs.rewards.base import Item
 from mora_jobs.rewards.calibration import Calibration
+
+if TYPE_CHECKING:
+    from mora_jobs.rewards.pool import RewardPool
 
 # Rollouts handed to the rewards at once: enough for full batches, little enough to hold in memory.
 CHUNK_ITEMS = 4096
@@ -33,10 +38,12 @@ def score(
     import_paths: Sequence[str] = (),
     credentials: Sequence[api.Credential] = (),
     on_row: Callable[[int], None] | None = None,
+    pool: "RewardPool | None" = None,
 ) -> Table:
     """Score every rollout of the prompts that the table does not hold yet, on every reward.
 
-    A missing score is null, never 0. `on_row` is told the number of responses scored with each prompt.
+    A missing score is null, never 0. `on_row` is told the number of responses scored with each prompt. `pool`: an open
+    pool of these rewards, for who scores several tables and would else load the models for each.
     """
     names = [reward.name for reward in rewards]
     table = score_table(store, names, name)
@@ -48,10 +55,11 @@ def score(
     # Here, because it needs Ray, and whoever only reads scores (the report) does not.
     from mora_jobs.rewards.pool import RewardPool
 
-    with RewardPool(rewards, import_paths, credentials) as pool, Appender(table) as rows:
+    opened = nullcontext(pool) if pool is not None else RewardPool(rewards, import_paths, credentials)
+    with opened as scorers, Appender(table) as rows:
         chunk: list[tuple[str, list[Item]]] | None = first
         while chunk is not None:
-            values = pool.score([item for _, items in chunk for item in items])
+            values = scorers.score([item for _, items in chunk for item in items])
             start = 0
             for key, items in chunk:
                 rows.add({"id": key, **{n: values[n][start : start + len(items)] for n in names}})

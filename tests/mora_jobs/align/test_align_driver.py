@@ -1,6 +1,7 @@
 """The driver from a finished rollout job to a front, on a tiny model and a real local Ray."""
 
 import json
+import math
 import os
 import signal
 import sys
@@ -17,9 +18,11 @@ from mora_jobs import api
 from mora_jobs.align import launch, training
 from mora_jobs.align.callbacks import Desire, Note
 from mora_jobs.align.driver import run
+from mora_jobs.align.plan import Plan, make_plan
+from mora_jobs.align.points import export
 from mora_jobs.align.soup import updates_of
-from mora_jobs.align.worker import train
-from mora_jobs.api.align import AlignmentResult
+from mora_jobs.align.training import run_trainings
+from mora_jobs.align.worker import train_all
 from mora_jobs.artifacts.identity import is_complete
 from mora_jobs.artifacts.store import Store
 from mora_jobs.errors import UserError
@@ -55,7 +58,7 @@ def make_job(make_rollouts, tiny_model, tmp_path):
             "generation": {"engine": ENGINE, "sampling": {"maxTokens": 6}},
             "evaluation": {
                 "prompts": {"uri": f"file://{heldout}"},
-                "samplesPerPrompt": 3,
+                "samplesPerPrompt": 2,
                 "rewards": [{"name": "judge", "python": {"callable": "align_rewards:held_out"}}],
             },
         }
@@ -98,28 +101,33 @@ def test_a_soup_is_trained_measured_and_not_done_again(make_job, tmp_path, monke
     assert is_complete(store) == before
 
 
-def test_stages_build_on_each_other_and_fill_the_forgetting_matrix(make_job, tmp_path):
-    resolved = make_job(
+def test_stages_build_on_each_other(make_task, tiny_model, tmp_path):
+    """Trained in this process; what the driver makes of the scores is tested in test_plan_and_gains."""
+    root = make_task(weights=(0.5, 0.5)).root
+    spec = alignment(
+        root,
+        tiny_model,
+        objectives=[{"name": "helpful"}, {"name": "harmless"}],
         regime="Sequential",
         order=["harmless", "helpful"],
-        pairs={"rule": "StageGuard", "minGap": 0.1, "guardTolerance": 0.2},
-        output={"uri": f"file://{tmp_path}/out", "save": "Merged"},
-    )
-    result = run(resolved, Reporter())
-    assert [stage.objective for stage in result.stages] == ["harmless", "helpful"]
-    assert result.stages[0].after == result.stages[1].before
-    assert document(resolved)["chosen"] == "stage-2"
-    out = tmp_path / "out"
+        pairs={"rule": "PerObjective"},
+        output={"uri": root, "save": "Merged"},
+    ).spec
+    plan = make_plan(spec, root, "sha256:pairs")
+    train_all(list(plan.tasks.values()), lambda note: Desire.CONTINUE)
+    for point in plan.points:
+        export(root, spec, plan.tasks, point)
+    out = Path(root.removeprefix("file://"))
     first, second = (updates_of(out / f"trainings/stage-{n}/policy") for n in (1, 2))
-    base = load_file(Path(resolved.job.spec.model.uri.removeprefix("file://")) / "model.safetensors")
-    merged = load_file(out / "points/stage-2/model.safetensors")
-    for module, update in first.items():
-        name = module.removeprefix("base_model.model.") + ".weight"
-        assert torch.allclose(merged[name], base[name] + update + second[module], atol=1e-5)
+    base = load_file(tiny_model / "model.safetensors")
+    for stage, learned in (("stage-1", [first]), ("stage-2", [first, second])):
+        merged = load_file(out / f"points/{stage}/model.safetensors")
+        for module in first:
+            name = module.removeprefix("base_model.model.") + ".weight"
+            assert torch.allclose(merged[name], base[name] + sum(part[module] for part in learned), atol=1e-5)
     logs = [json.loads((out / f"trainings/stage-{n}/log.json").read_text()) for n in (1, 2)]
-    assert [log[0]["loss"] for log in logs] == pytest.approx([0.693147, 0.693147], abs=1e-6), (
-        "its start is its reference"
-    )
+    assert [log[0]["loss"] for log in logs] == pytest.approx([math.log(2)] * 2, abs=1e-6), "its start is its reference"
+    assert any(update.abs().max() > 1e-4 for update in second.values())
 
 
 DIE = 99
@@ -139,58 +147,69 @@ class DeadlyBoard(launch.Board):
         return super().pin(note)
 
 
-def mortal_loop(config) -> None:
-    """launch._loop with a worker that obeys."""
-    from mora_jobs.align.worker import train_all
+class Mortal:
+    """A board as a worker sees it that dies when it is told to."""
 
-    def report(note: Note) -> Desire:
-        answer = ray.get(config["board"].pin.remote(note))
-        if answer == DIE:
+    def __init__(self, board) -> None:
+        self.pin, self.refuse, self._board = self, board.refuse, board
+
+    def remote(self, note: Note):
+        answer = self._board.pin.remote(note)
+        if ray.get(answer) == DIE:
             os.kill(os.getpid(), signal.SIGKILL)
-        return Desire(answer)
-
-    train_all(config["lane"], report)
+        return answer
 
 
-def test_a_dead_worker_is_replaced_and_the_training_is_what_it_would_have_been(make_task, monkeypatch):
+def mortal_loop(config) -> None:
+    launch._loop(config | {"board": Mortal(config["board"])})
+
+
+def test_a_dead_worker_is_replaced_and_a_mistake_is_not_tried_again(make_task, monkeypatch):
     settings = {
         "trainer": {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 4, "maxFailures": 1},
         "checkpoint": {"intervalSteps": 1},
     }
     whole, broken = make_task("whole", **settings), make_task("broken", **settings)
-    train(whole, lambda note: Desire.CONTINUE)
+    trainer = settings["trainer"] | {"maxLength": 16}
+    hopeless = make_task("broken", name="hopeless", **settings | {"trainer": trainer})
+    train_all([whole], lambda note: Desire.CONTINUE)
 
     # Workers cannot import this module: what they need of it travels by value.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(launch, "Board", DeadlyBoard)
-    monkeypatch.setattr(launch, "_loop", mortal_loop)
-    with launch.Trainings(1) as trainings:
-        seen = [notes["policy"].completed for notes in trainings.run([broken]) if "policy" in notes]
+    real = launch._trainer
+
+    def mortal(*arguments):
+        made = real(*arguments)
+        made.train_loop_per_worker = mortal_loop
+        return made
+
+    monkeypatch.setattr(launch, "_trainer", mortal)
+    with launch.Trainings(1) as trainings, pytest.raises(UserError, match=r"raise trainer\.maxLength"):
+        list(trainings.run([broken, hopeless]))
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    assert seen
+    # Bit by bit what it would have been without the death.
     assert broken.store.read("log.json") == whole.store.read("log.json")
     first, second = (load_file(task.store.local("policy") / "adapter_model.safetensors") for task in (whole, broken))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def test_a_job_that_is_asked_to_stop_saves_and_goes_on_where_it_was(make_job, tmp_path):
-    settings = {"trainer": {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 40}, "evaluation": None}
-
+def test_a_job_that_is_asked_to_stop_saves_and_goes_on_where_it_was(make_task):
     class Impatient(Reporter):
         def update(self, completed, total, unit="Prompts", *args, **kwargs):
             super().update(completed, total, unit, *args, **kwargs)
             if unit == "Steps":
                 self.stop()
 
-    resolved = make_job(**settings)
+    task = make_task(trainer={"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 60})
     with pytest.raises(Stopped):
-        run(resolved, Impatient())
-    (marker,) = (tmp_path / "out/trainings/policy/checkpoints").glob("*/_complete.json")
-    assert 0 < json.loads(marker.read_text())["step"] < 40
-    result = run(resolved, Reporter())
-    assert isinstance(result, AlignmentResult)
-    steps = [row["step"] for row in json.loads((tmp_path / "out/trainings/policy/log.json").read_text())]
-    assert steps == list(range(1, 41))
+        run_trainings(Plan(((task,),), ()), task.spec, Impatient())
+    ((name, _),) = [path.split("/")[1:] for path in task.store.list("checkpoints") if path.endswith("_complete.json")]
+    assert 0 < int(name.removeprefix("step-")) < 60
+    seen: list[int] = []
+    train_all([task], lambda note: (seen.append(note.completed), Desire.CONTINUE)[1])
+    assert seen[0] == int(name.removeprefix("step-")) + 1
+    assert seen[-1] == 60
 
 
 @pytest.mark.parametrize(
@@ -205,8 +224,3 @@ def test_a_mistake_is_found_before_anything_is_written(make_job, tmp_path, spec,
     with pytest.raises(UserError, match=message):
         run(make_job(**spec), Reporter())
     assert not (tmp_path / "out").exists()
-
-
-def test_a_mistake_that_a_worker_finds_is_not_tried_again(make_job, tmp_path):
-    with pytest.raises(UserError, match=r"raise trainer\.maxLength"):
-        run(make_job(trainer={"precision": "FP32", "maxLength": 16, "maxSteps": 1}), Reporter())
