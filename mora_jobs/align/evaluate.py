@@ -1,8 +1,9 @@
 """Measuring a policy: rollouts of the held-out prompts, scored and calibrated; the same seeds for every policy."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,12 @@ from mora_jobs.align.pools import RolloutSource
 from mora_jobs.artifacts.document import read_json, write_json
 from mora_jobs.artifacts.store import Store
 from mora_jobs.artifacts.table import Table
+from mora_jobs.engines.pool import EnginePool
 from mora_jobs.errors import UserError
 from mora_jobs.estimators.bootstrap import present_mean
+from mora_jobs.generation.held import Held
 from mora_jobs.generation.rollouts import sample
-from mora_jobs.generation.scores import calibrated, score, score_table
+from mora_jobs.generation.scores import calibrated, score
 from mora_jobs.rewards.calibration import Calibration
 from mora_jobs.rewards.pool import RewardPool
 
@@ -82,27 +85,50 @@ def measure(
 ) -> dict[str, Table]:
     """Raw scores of each policy, as the tables evaluation/<name>/rollouts and …/scores. Resumable at every prompt.
 
-    All policies answer before any is scored: the reward models are loaded once.
+    All policies answer before any is scored: the reward models are loaded once. Policies that differ in their adapters
+    only answer from one engine.
     """
-    rollouts = {name: _answers(store, name, model, held_out, how, on_item) for name, model in models.items()}
-    tables = {name: score_table(_folder(store, name), how.names) for name in models}
-    waiting = [name for name in models if tables[name].committed() < rollouts[name].committed()]
-    total = len(held_out.prompts) * how.sampling.samples_per_prompt
-    with RewardPool(how.rewards, import_paths, how.credentials) if waiting else nullcontext() as pool:
-        for name in waiting:
-            done = 0
+    families: dict[str, list[str]] = {}
+    for name, model in models.items():
+        families.setdefault(str(model.with_changes(adapters=[]).to_dict()), []).append(name)
+    rollouts: dict[str, Table] = {}
+    for names in families.values():
+        first, *others = (models[name] for name in names)
+        engines = Held(partial(EnginePool, first, how.engine, how.sampling, how.replicas, variants=others))
+        with closing(engines):
+            for variant, name in enumerate(names):
+                rollouts[name] = _answers(store, name, engines, variant, held_out, how, on_item)
+    with closing(Held(lambda: RewardPool(how.rewards, import_paths, how.credentials))) as pool:
+        return {name: _judged(store, name, table, held_out, how, pool, on_item) for name, table in rollouts.items()}
 
-            def count(items: int, name: str = name) -> None:
-                nonlocal done
-                done += items
-                on_item("Judging", name, done, total)
 
-            score(_folder(store, name), "scores", rollouts[name], rewards=how.rewards, on_row=count, pool=pool)
-    return tables
+def _judged(
+    store: Store,
+    name: str,
+    rollouts: Table,
+    held_out: HeldOut,
+    how: Measurement,
+    pool: Held[RewardPool],
+    on_item: OnItem,
+) -> Table:
+    done, total = 0, len(held_out.prompts) * how.sampling.samples_per_prompt
+
+    def count(items: int) -> None:
+        nonlocal done
+        done += items
+        on_item("Judging", name, done, total)
+
+    return score(_folder(store, name), "scores", rollouts, rewards=how.names, pool=pool, on_row=count)
 
 
 def _answers(
-    store: Store, name: str, model: api.ModelRef, held_out: HeldOut, how: Measurement, on_item: OnItem
+    store: Store,
+    name: str,
+    engines: Held[EnginePool],
+    variant: int,
+    held_out: HeldOut,
+    how: Measurement,
+    on_item: OnItem,
 ) -> Table:
     done = 0
 
@@ -115,10 +141,9 @@ def _answers(
         _folder(store, name),
         "rollouts",
         held_out.prompts,
-        model=model,
-        engine=how.engine,
+        pool=engines,
         sampling=how.sampling,
-        replicas=how.replicas,
+        variant=variant,
         on_row=count,
     )
 

@@ -63,6 +63,9 @@ class Trainings:
 
     def __enter__(self) -> Self:
         connect()
+        if len(ray.nodes()) == 1:
+            # Nobody takes away the only node and leaves us running: a process less to start.
+            os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         self._board = ray.remote(Board).options(num_cpus=0).remote()
         return self
 

@@ -85,6 +85,11 @@ class RolloutSpec(CommonSpec):
     output: Output
     """Where the artifacts go."""
 
+    @property
+    def most_replicas(self) -> int:
+        """Engine replicas, or as many as autoscaling may make of them."""
+        return self.replicas or (self.autoscaling.max_replicas if self.autoscaling else 1)
+
 
 class TokenCounts(Model):
     """Tokens processed."""

@@ -93,8 +93,11 @@ def check_settings(engine: api.Engine, runs: EngineType, *, gpus: bool) -> None:
         raise UserError(where, "there are no GPUs to share the model", "set it to 1")
 
 
-def vllm_arguments(engine: api.Engine, local: LocalModel, quantized: str | None, *, gpus: bool) -> dict[str, Any]:
-    """Keyword arguments of vLLM's EngineArgs. `quantized` is the method that the model's config names, if any.
+def vllm_arguments(
+    engine: api.Engine, local: LocalModel, quantized: str | None, *, gpus: bool, rank: int = 0
+) -> dict[str, Any]:
+    """Keyword arguments of vLLM's EngineArgs. `quantized` is the method that the model's config names, if any; `rank` the
+    largest rank of an adapter that the engine has to take, 0 for none.
 
     Raises UserError when the manifest asks for what this model or machine cannot do.
     """
@@ -126,8 +129,7 @@ def vllm_arguments(engine: api.Engine, local: LocalModel, quantized: str | None,
             "max_num_batched_tokens": max(8192, engine.max_model_len or 0),
             "kv_cache_memory_bytes": GIB,
         }
-    if local.adapters:
-        rank = sum(int(each.config.get("r", 0)) for each in local.adapters)
+    if rank:
         arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": lora_rank(rank)}
     return arguments | extra
 

@@ -13,12 +13,16 @@ SEED_SPAN = 65_536  # an engine may add up to this many to a request's seed (vLL
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt: `n` samples of an answer to the chat `messages` ({role, content}), from the stream `seed`."""
+    """One prompt: `n` samples of an answer to the chat `messages` ({role, content}), from the stream `seed`.
+
+    `variant` is the index of the model that answers, among those that the engine was made for.
+    """
 
     id: str
     messages: tuple[dict[str, str], ...]
     n: int
     seed: int
+    variant: int = 0
 
 
 @dataclass(frozen=True)

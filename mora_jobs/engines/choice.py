@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mora_jobs import api
@@ -69,13 +70,14 @@ def environment(choice: Choice, threads: int) -> dict[str, str]:
     return quiet
 
 
-def load_engine(model: api.ModelRef, engine: api.Engine, choice: Choice) -> Engine:
-    """Load the model in this process. Raises UserError."""
-    fetch(model)  # a model that is not there is found before the seconds that the engine's imports take
+def load_engine(models: Sequence[api.ModelRef], engine: api.Engine, choice: Choice) -> Engine:
+    """Load models that differ in their adapters only in this process. Raises UserError."""
+    for model in models:
+        fetch(model)  # a model that is not there is found before the seconds that the engine's imports take
     if choice.type is EngineType.VLLM:
         from mora_jobs.engines.vllm import VLLMEngine
 
-        return VLLMEngine(model, engine, gpus=choice.gpus)
+        return VLLMEngine(models, engine, gpus=choice.gpus)
     from mora_jobs.engines.transformers import TransformersEngine
 
-    return TransformersEngine(model, engine)
+    return TransformersEngine(models, engine)

@@ -37,8 +37,10 @@ class EngineHost:
     of them share a call.
     """
 
-    def __init__(self, model: api.ModelRef, engine: api.Engine, sampling: api.Sampling, choice: Choice) -> None:
-        self._arguments = (model, engine, choice)
+    def __init__(
+        self, models: Sequence[api.ModelRef], engine: api.Engine, sampling: api.Sampling, choice: Choice
+    ) -> None:
+        self._arguments = (models, engine, choice)
         self._prepare(sampling)
 
     @classmethod

@@ -30,9 +30,9 @@ _log = logging.getLogger(__name__)
 
 
 class EnginePool:
-    """Engines for one model; a context manager that holds them.
+    """Engines for one model, or for several that differ in their adapters only; a context manager that holds them.
 
-    `replicas` actors with the model, or, for a model behind a server, its connections (then Ray is not needed).
+    `replicas` actors with the model (and its `variants`: Request.variant 1, 2, …), or, for a model behind a server, its connections (then Ray is not needed).
     `credentials` are the job's, for the server's key. Entering waits until the first replica has loaded the model; the
     others join when they are ready. A replica that dies is started again and gets its requests again (a sample depends on
     its seed, not on who draws it). Raises UserError for the user's mistakes, EngineDied when replicas die without getting
@@ -47,8 +47,10 @@ class EnginePool:
         replicas: int = 1,
         env: Mapping[str, str] | None = None,
         credentials: Sequence[api.Credential] = (),
+        variants: Sequence[api.ModelRef] = (),
     ) -> None:
         self._model, self._engine, self._sampling = model, engine, sampling
+        self._variants = tuple(variants)
         self._count = replicas
         self._env = dict(env or {})
         self._credentials = credentials
@@ -69,7 +71,7 @@ class EnginePool:
             _log.warning("engine.type %s: %s", self._engine.type.value, choice.reason)
         placement = place(self._engine, gpus, total("CPU"), self._count)
         env = environment(choice, placement.threads) | self._env
-        arguments = (self._model, self._engine, self._sampling, choice)
+        arguments = ((self._model, *self._variants), self._engine, self._sampling, choice)
         self._replicas = [Replica(arguments, placement, env) for _ in range(self._count)]
         try:
             while not any(each.info for each in self._replicas):

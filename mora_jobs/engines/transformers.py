@@ -34,18 +34,23 @@ PROMPTS_READ_AHEAD = 4  # per step: reading many prompts at once would let the s
 
 
 class TransformersEngine:
-    """A causal language model of transformers on the first GPU or the CPU. Raises UserError."""
+    """A causal language model of transformers on the first GPU or the CPU. Raises UserError.
 
-    def __init__(self, model: api.ModelRef, engine: api.Engine) -> None:
+    Of `models`, which differ in their adapters only, one is loaded at a time: a request for another one waits until what
+    runs has ended.
+    """
+
+    def __init__(self, models: Sequence[api.ModelRef], engine: api.Engine) -> None:
         check_settings(engine, EngineType.TRANSFORMERS, gpus=torch.cuda.is_available())
         wanted = checked_arguments(engine, EngineType.TRANSFORMERS).get("max_num_seqs")
-        local = fetch(model)
-        self._model = load_causal_lm(local, engine.dtype)
-        self._model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self._variants = [fetch(model) for model in models]
+        self._dtype, self._variant, local = engine.dtype, 0, self._variants[0]
+        self._model = self._load(0)
         limit = _max_model_len(self._model, local.uri, engine.max_model_len)
         self._prompting = Prompting(load_tokenizer(local), limit)
         self._end_ids = _end_ids(self._model, self._prompting.tokenizer)
         self._slots = self._find_slots(wanted, limit)
+        self._wanted, self._limit = wanted, limit
         self.info = EngineInfo(
             engine=EngineType.TRANSFORMERS.value,
             version=transformers.__version__,
@@ -80,6 +85,16 @@ class TransformersEngine:
         self._incoming.put(None)
         await asyncio.to_thread(self._thread.join)
 
+    def _load(self, variant: int) -> Any:
+        model = load_causal_lm(self._variants[variant], self._dtype)
+        return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _switch(self, variant: int) -> None:
+        if variant != self._variant:
+            self._model = self._slots = None  # two do not fit where one does
+            self._model, self._variant = self._load(variant), variant
+            self._slots = self._find_slots(self._wanted, self._limit)
+
     def _find_slots(self, wanted: int | None, limit: int) -> Slots | None:
         if not suits(self._model, limit):
             return None
@@ -100,12 +115,14 @@ class TransformersEngine:
     def _serve(self) -> None:
         """The thread that computes: takes in what arrives, lets waiting samples into free slots, and makes a step."""
         waiting: deque[Job] = deque()
+        later: deque[Job] = deque()  # for another variant than the one at work
         rows: dict[int, Row] = {}
         free = list(range(self._slots.count if self._slots else 0))[::-1]
         with torch.inference_mode():
             while True:
+                busy = bool(waiting or rows)
                 try:
-                    item = self._incoming.get(block=not waiting and not rows)
+                    item = later.popleft() if later and not busy else self._incoming.get(block=not busy)
                 except queue.Empty:
                     pass
                 else:
@@ -113,7 +130,11 @@ class TransformersEngine:
                         break
                     if callable(item):
                         item()
+                    elif busy and item.request.variant != self._variant:
+                        later.append(item)
                     elif self._accept(item):
+                        if not waiting and not rows:
+                            free = list(range(self._slots.count if self._slots else 0))[::-1]
                         waiting.append(item)
                     continue
                 try:
@@ -127,12 +148,13 @@ class TransformersEngine:
                         _settle(job.future, error=error)
                     rows, free = {}, list(range(self._slots.count if self._slots else 0))[::-1]
                     waiting.clear()
-        for job in {row.job for row in rows.values()} | set(waiting):
+        for job in {row.job for row in rows.values()} | set(waiting) | set(later):
             job.future.cancel()
 
     def _accept(self, job: Job) -> bool:
         """Tokenize; True when the job now waits for slots, False when it is answered already."""
         try:
+            self._switch(job.request.variant)
             job.ids = self._prompting.encode(job.request.messages)
         except PromptRefused as error:
             _settle(job.future, Completion(job.request.id, error.tokens, (), str(error)))
@@ -210,6 +232,7 @@ class TransformersEngine:
             logits = self._model(last, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
 
     def _option_logprobs(self, messages: Messages, options: Sequence[str]) -> list[float]:
+        self._switch(0)
         try:
             prompt, tails = self._prompting.options(messages, options)
         except PromptRefused as error:

@@ -23,6 +23,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from mora_jobs import api
 from mora_jobs.api.inputs import EngineType
+from mora_jobs.engines import cpu_lora
 from mora_jobs.engines.arguments import check_settings, vllm_arguments
 from mora_jobs.engines.base import Completion, EngineInfo, Messages, Request, Sample
 from mora_jobs.engines.prompting import Prompting, PromptRefused
@@ -33,14 +34,20 @@ FINISH = {"stop": "Stop", "length": "Length"}
 
 
 class VLLMEngine:
-    """A vLLM engine on GPUs or the CPU. Raises UserError for what the manifest or the model gets wrong."""
+    """A vLLM engine on GPUs or the CPU for models that differ in their adapters only.
 
-    def __init__(self, model: api.ModelRef, engine: api.Engine, *, gpus: bool) -> None:
+    Raises UserError for what the manifest or the model gets wrong.
+    """
+
+    def __init__(self, models: Sequence[api.ModelRef], engine: api.Engine, *, gpus: bool) -> None:
         check_settings(engine, EngineType.VLLM, gpus=gpus)
-        local = fetch(model)
-        arguments = vllm_arguments(engine, local, _quantized(local), gpus=gpus)
-        adapter = combined_adapter(local)
-        self._lora = LoRARequest("adapters", 1, str(adapter)) if adapter is not None else None
+        variants = [fetch(model) for model in models]
+        local = variants[0]
+        rank = max(sum(int(each.config.get("r", 0)) for each in variant.adapters) for variant in variants)
+        arguments = vllm_arguments(engine, local, _quantized(local), gpus=gpus, rank=rank)
+        self._loras = [_lora(number, variant) for number, variant in enumerate(variants, 1)]
+        if rank and not gpus:
+            cpu_lora.use_one_adapter_at_a_time()
         tokenizer = load_tokenizer(local)
         try:
             self._core: _OwnProcess | _Stepped = _OwnProcess(arguments) if gpus else _Stepped(arguments)
@@ -78,7 +85,7 @@ class VLLMEngine:
             stop=list(sampling.stop),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        output = await self._core.run(str(next(self._ids)), ids, parameters, self._lora)
+        output = await self._core.run(str(next(self._ids)), ids, parameters, self._loras[request.variant])
         samples = []
         for each in sorted(output.outputs, key=lambda one: one.index):
             if each.finish_reason not in FINISH:
@@ -112,7 +119,7 @@ class VLLMEngine:
         parameters = SamplingParams(
             max_tokens=1, temperature=0.0, logprob_token_ids=tokens, output_kind=RequestOutputKind.FINAL_ONLY
         )
-        output = await self._core.run(str(next(self._ids)), [*prompt, *begin], parameters, self._lora)
+        output = await self._core.run(str(next(self._ids)), [*prompt, *begin], parameters, self._loras[0])
         scores = output.outputs[0].logprobs[0]
         return {token: float(scores[token].logprob) for token in tokens}
 
@@ -199,6 +206,11 @@ class _Stepped:
                 _settle(future, error=error)
                 continue
             running[name] = future
+
+
+def _lora(number: int, variant: LocalModel) -> LoRARequest | None:
+    adapter = combined_adapter(variant)
+    return LoRARequest(f"variant-{number}", number, str(adapter)) if adapter is not None else None
 
 
 def _quantized(local: LocalModel) -> str | None:

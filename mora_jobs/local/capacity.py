@@ -37,8 +37,7 @@ def demand(job: api.Job, there: Capacity) -> Capacity:
     side by side take longer than one after the other."""
     spec = job.spec
     if isinstance(spec, api.RolloutSpec):
-        replicas = spec.replicas or (spec.autoscaling.max_replicas if spec.autoscaling else 1)
-        processes, gpus = replicas, replicas * _per_engine(spec.engine)
+        processes, gpus = spec.most_replicas, spec.most_replicas * _per_engine(spec.engine)
     elif isinstance(spec, api.RewriteSpec):
         processes, gpus = 1, _per_engine(spec.rewriter.engine)
     else:

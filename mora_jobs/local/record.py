@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mora_jobs import api
-from mora_jobs.api import ConditionType, ExitClass, Phase
+from mora_jobs.api import ConditionType, ExitClass, Phase, retries
 from mora_jobs.api.conditions import is_true, merge, no, of_job, yes
 from mora_jobs.api.redact import one_line
 from mora_jobs.api.reports import reported, timestamp
@@ -15,6 +15,7 @@ from mora_jobs.api.reports import reported, timestamp
 from .workdir import Object, Workdir
 
 HISTORY_LIMIT = 10
+RETRY_SECONDS = 1.0  # before the second attempt; no cluster has to be made anew
 INPUTS = "mora.dev/inputs"
 """Annotation: a fingerprint of the local files that the job read, so that a changed one is noticed."""
 
@@ -36,6 +37,7 @@ class JobRecord:
     ) -> None:
         self._workdir, self._clock, self._has_inputs = workdir, clock, has_inputs
         self._lock = threading.RLock()
+        self._failures = 0  # in this run, one after the other
         self.key = f"{job.kind}/{job.metadata.name}"
         self.job = job
         earlier = before["metadata"] if before else {}
@@ -126,22 +128,39 @@ class JobRecord:
             self.status |= fields
             self._write()
 
-    def end(self, exit: api.Exit) -> None:
-        """The driver ended."""
+    def end(self, exit: api.Exit, final: bool = False) -> float | None:
+        """The driver ended. Returns the seconds to wait before another attempt, or None if there is to be none."""
         with self._lock:
             self.status["exit"] = {**exit.to_dict(), "attempt": self.attempt}
             if exit.class_ is ExitClass.SUCCESS:
                 self.status["completionTime"] = timestamp(self._clock())
                 self._become(Phase.COMPLETE, exit.reason, exit.message or "complete")
-                return
+                return None
             self._remember(exit)
             if exit.reason in ("Stopped", "Interrupted"):
-                message = "interrupted; run the same command again to resume"
-                self._become(Phase.SUSPENDED, "Interrupted", message)
-                return
+                self.abandon(exit)
+                return None
+            attempts = self.status["attempts"]
+            decision = retries.decide(self.job.spec, exit, attempts)
+            if decision.counter is not None:
+                self.status["attempts"] = attempts | {decision.counter: attempts[decision.counter] + 1}
+            if final or not decision.again:
+                self.abandon(exit)
+                return None
+            self._failures += 1
+            delay = retries.delay_seconds(self._failures, RETRY_SECONDS)
+            message = f"attempt {self.attempt} ended ({exit.reason}): {exit.message}; the next one in {delay:g} s"
+            self._become(Phase.RETRYING, exit.reason, message, reconciling=True)
+            return delay
+
+    def abandon(self, exit: api.Exit) -> None:
+        """There is no other attempt in this run, because of `exit`."""
+        if exit.reason in ("Stopped", "Interrupted"):
+            message = "interrupted; run the same command again to resume"
+            self._become(Phase.SUSPENDED, "Interrupted", message)
+            return
+        with self._lock:
             self.status["completionTime"] = timestamp(self._clock())
-            counter = "infraRestarts" if exit.class_ is ExitClass.INFRA else "failed"
-            self.status["attempts"] = self.status["attempts"] | {counter: self.status["attempts"][counter] + 1}
             self._become(Phase.FAILED, exit.reason, exit.message, stalled=True)
 
     def active_seconds(self) -> float:

@@ -59,6 +59,8 @@ class _Running:
     kill_at: float | None = None
     ending: api.Exit | None = None
     """Why we ended it, if we did."""
+    final: bool = False
+    """Whether another attempt would make no sense."""
 
 
 class Supervisor:
@@ -77,6 +79,8 @@ class Supervisor:
         self._processes, self._endpoint, self._there, self._view = processes, endpoint, there, view
         self._clock = clock
         self._running: dict[str, _Running] = {}
+        self._not_before: dict[str, float] = {}
+        """Jobs that wait for another attempt, and when it may start."""
         # put() of a SimpleQueue may be called by a signal handler that interrupts a put().
         self._happened: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._interrupts = 0
@@ -85,6 +89,11 @@ class Supervisor:
     @property
     def interrupted(self) -> bool:
         return self._interrupts > 0
+
+    @property
+    def _over(self) -> bool:
+        """Nothing more is started."""
+        return self.interrupted or self._broken is not None
 
     def ray_ended(self) -> None:
         """Tell that the embedded Ray is gone. From any thread."""
@@ -95,11 +104,13 @@ class Supervisor:
         before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         try:
             self._start_what_may()
-            while self._running:
+            while self._running or (self._not_before and not self._over):
                 self._wait()
                 self._end_late_ones()
                 self._start_what_may()
                 self._view.refresh()
+            for key in self._not_before:
+                self._records[key].abandon(self._broken or _interrupted())
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -129,7 +140,7 @@ class Supervisor:
             unfinished = [key for key in step.needs if not self._records[key].is_true(ConditionType.COMPLETE)]
             if unfinished:
                 record.wait(f"waits for {unfinished[0]} to complete")
-            elif self.interrupted or self._broken:
+            elif self._over or self._clock() < self._not_before.get(step.key, 0.0):
                 continue
             elif may_start(record.job, [self._records[key].job for key in self._running], self._there, free_memory()):
                 self._start(step, record)
@@ -137,6 +148,7 @@ class Supervisor:
                 record.queue()
 
     def _start(self, step: Step, record: JobRecord) -> None:
+        self._not_before.pop(step.key, None)
         attempt = record.begin(demand(record.job, self._there).gpus, step.inputs)
         resolved = step.resolved.with_changes(
             job=record.job.with_changes(metadata=api.ObjectMeta.model_validate(record.metadata)), attempt=attempt
@@ -159,7 +171,9 @@ class Supervisor:
         exit = record.exit or _guess(code, self._workdir.log_file(key))
         if running.ending is not None and exit.class_ is not ExitClass.SUCCESS:
             exit = running.ending
-        record.end(exit)
+        delay = record.end(exit, final=running.final or self._over)
+        if delay is not None:
+            self._not_before[key] = self._clock() + delay
 
     def _end_late_ones(self) -> None:
         """Deadlines of the spec, and drivers that were asked to stop and did not."""
@@ -174,6 +188,7 @@ class Supervisor:
                 elif (
                     spec.active_deadline_seconds is not None and record.active_seconds() > spec.active_deadline_seconds
                 ):
+                    running.final = True
                     self._stop(running, _deadline(f"activeDeadlineSeconds ({spec.active_deadline_seconds}) exceeded"))
             elif self._clock() > running.kill_at:
                 session.kill(running.process)
@@ -200,7 +215,7 @@ class Supervisor:
             session.kill(running.process)
 
     def _stop_broken(self) -> None:
-        if self._running and self._broken is None:
+        if (self._running or self._not_before) and self._broken is None:
             message = "the embedded Ray ended; its logs are beside the job's"
             self._broken = api.Exit(class_=ExitClass.INFRA, reason="RayLost", message=message)
             for running in self._running.values():
@@ -215,7 +230,8 @@ def _guess(code: int, log_file: Path) -> api.Exit:
     if code < 0:
         name = signal.Signals(-code).name
         hint = " (the kernel does that when memory runs out)" if -code == signal.SIGKILL else ""
-        return api.Exit(class_=ExitClass.INFRA, reason="Killed", message=f"the driver was ended by {name}{hint}")
+        # Counted against backoffLimit: the memory of this machine does not grow.
+        return api.Exit(class_=ExitClass.APP, reason="Killed", message=f"the driver was ended by {name}{hint}")
     message = f"the driver ended with code {code}; see {log_file}"
     return api.Exit(
         class_=ExitClass.USER_ERROR if code == 2 else ExitClass.APP, reason="DriverFailed", message=message

@@ -1,7 +1,8 @@
 """The measuring bench of a RewriteJob: the policy and the rewards of its rollout job, on any prompts, under any seed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +10,18 @@ from numpy.typing import NDArray
 from mora_jobs import api
 from mora_jobs.artifacts.document import read_json
 from mora_jobs.artifacts.store import Store
+from mora_jobs.engines.cluster import total
+from mora_jobs.engines.pool import EnginePool
 from mora_jobs.errors import UserError
 from mora_jobs.estimators.diversity import normalised_hypervolume
 from mora_jobs.estimators.measures import active, measure
+from mora_jobs.generation.held import Held
 from mora_jobs.generation.prompts import Prompt
 from mora_jobs.generation.rollouts import sample
 from mora_jobs.generation.scores import calibrated, score
 from mora_jobs.progress.reporter import Reporter
 from mora_jobs.rewards.calibration import Calibration
+from mora_jobs.rewards.pool import RewardPool
 
 
 @dataclass(frozen=True)
@@ -30,75 +35,80 @@ class Figures:
     active: int
 
 
-@dataclass(frozen=True)
 class Bench:
-    """Draws and scores fresh rollouts exactly as the rollout job did, and reads them on its frozen scale."""
+    """Draws and scores fresh rollouts exactly as the rollout job did, and reads them on its frozen scale.
 
-    store: Store
-    source: api.RolloutJob
-    calibration: Calibration
-    samples: int
-    import_paths: Sequence[str]
-    reporter: Reporter
+    A context manager: on a machine without GPUs the engines and the reward models stay loaded from one seed to the next.
+    With GPUs each gives them back to the other.
+    """
 
-    @classmethod
-    def of(
-        cls, store: Store, source: api.RolloutJob, samples: int, resolved: api.ResolvedJob, reporter: Reporter
-    ) -> "Bench":
+    def __init__(
+        self,
+        store: Store,
+        source: api.RolloutJob,
+        samples: int,
+        import_paths: Sequence[str],
+        reporter: Reporter,
+    ) -> None:
         frozen = read_json(Store(source.spec.output.uri), "calibration.json")
         if frozen is None:
             raise UserError(f"RolloutJob/{source.metadata.name}", "has no calibration.json", "run it to its end first")
-        return cls(store, source, Calibration.from_json(frozen), samples, resolved.import_paths, reporter)
+        self.store, self.isolation, self.reporter = store, source.spec.isolation, reporter
+        self.calibration = Calibration.from_json(frozen)
+        self.dimensions = [reward.name for reward in source.spec.rewards]
+        self.sampling = sampling = source.spec.sampling.with_changes(samples_per_prompt=samples)
+        spec = source.spec
+        self._engines = Held(lambda: EnginePool(spec.model, spec.engine, sampling, spec.most_replicas))
+        self._rewards = Held(lambda: RewardPool(spec.rewards, import_paths, spec.credentials))
 
-    @property
-    def dimensions(self) -> list[str]:
-        return [reward.name for reward in self.source.spec.rewards]
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engines.close()
+        self._rewards.close()
 
     def measure(self, folder: str, prompts: Sequence[Prompt], seed: int, stage: str) -> dict[str, Figures]:
         """Figures of each prompt by id, from fresh rollouts under `seed` in the tables below `folder`."""
-        spec, store = self.source.spec, self.store.child(folder) if folder else self.store
-        drawn = scored = 0
-        total = len(prompts)
-
-        def count(*_: object) -> None:
-            nonlocal drawn
-            drawn += 1
-            self.reporter.update(drawn, total, "Prompts", stage=stage)
-
-        def count_scores(items: int) -> None:
-            nonlocal scored
-            scored += items
-            self.reporter.update(scored, total * self.samples, "Responses", stage=f"{stage}Scores")
-
-        sampling = spec.sampling.with_changes(samples_per_prompt=self.samples, seed=seed)
+        store = self.store.child(folder) if folder else self.store
         rollouts = sample(
             store,
             "rollouts",
             prompts,
-            model=spec.model,
-            engine=spec.engine,
-            sampling=sampling,
-            replicas=spec.replicas or (spec.autoscaling.max_replicas if spec.autoscaling else 1),
-            on_row=count,
+            pool=self._engines,
+            sampling=self.sampling.with_changes(seed=seed),
+            on_row=self._count(len(prompts), "Prompts", stage),
         )
-        scores = score(
-            store,
-            "scores",
-            rollouts,
-            rewards=spec.rewards,
-            import_paths=self.import_paths,
-            credentials=spec.credentials,
-            on_row=count_scores,
-        )
+        self._make_room(self._engines)
+        responses = len(prompts) * self.sampling.samples_per_prompt
+        count = self._count(responses, "Responses", f"{stage}Scores")
+        scores = score(store, "scores", rollouts, rewards=self.dimensions, pool=self._rewards, on_row=count)
+        self._make_room(self._rewards)
         wanted = {prompt.id for prompt in prompts}
         rows = (row for row in scores.rows() if row["id"] in wanted)
-        return {row["id"]: self._figures(calibrated(row, self.dimensions, self.calibration)) for row in rows}
+        return {row["id"]: self.figures(calibrated(row, self.dimensions, self.calibration)) for row in rows}
 
-    def _figures(self, u: NDArray[np.float64]) -> Figures:
+    @staticmethod
+    def _make_room(held: Held[Any]) -> None:
+        if held.is_open and total("GPU") > 0:
+            held.close()
+
+    def _count(self, total: int, unit: str, stage: str) -> Callable[[object], None]:
+        done = 0
+
+        def count(items: object) -> None:  # a number of responses, or one prompt's rollouts
+            nonlocal done
+            done += items if isinstance(items, int) else 1
+            self.reporter.update(done, total, unit, stage=stage)
+
+        return count
+
+    def figures(self, u: NDArray[np.float64]) -> Figures:
+        """Figures of one prompt's calibrated scores u[N, K]."""
         if not len(u):  # the prompt could not be sampled
             nan = float("nan")
             return Figures(nan, nan, nan, (nan,) * len(self.dimensions), 0)
-        isolation = self.source.spec.isolation
+        isolation = self.isolation
         found = measure(u[None], isolation.joint_level)
         exercised = active(found, isolation.criterion.value, isolation.reach_threshold, isolation.spread_threshold)
         return Figures(

@@ -52,7 +52,6 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> RewriteResult:
         log.info("already complete: %s", store.uri)
         return RewriteResult.model_validate(read_json(store, "status.json"))
 
-    bench = Bench.of(store, source, spec.validation.samples_per_prompt, resolved, reporter)
     prompts = {prompt.id: prompt for prompt in read_prompts(source.spec.prompts, resolved)}
     seed = source.spec.sampling.seed
     targets = {
@@ -65,8 +64,27 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> RewriteResult:
 
     candidates, reasons = _candidates(resolved, spec, store, source, list(targets.values()), dimensions, reporter)
     candidates = _close(spec, candidates, targets, reasons)
+    with Bench(store, source, spec.validation.samples_per_prompt, resolved.import_paths, reporter) as bench:
+        chosen, result = _prove(store, spec, bench, seed, prompts, targets, candidates, reasons)
+    return _finish(store, result, _final(store, prompts, targets, chosen, spec))
 
-    # Seeds that the rollout job did not use: its own draw is what made these prompts look single-reward.
+
+def _prove(
+    store: Store,
+    spec: RewriteSpec,
+    bench: Bench,
+    seed: int,
+    prompts: Mapping[str, Prompt],
+    targets: Mapping[str, Target],
+    candidates: list[Candidate],
+    reasons: Reasons,
+) -> tuple[dict[str, Candidate], RewriteResult]:
+    """The rewrite chosen for each target, and the job's result: proven under two seeds, measured under a third.
+
+    None of them is the rollout job's: its own draw is what made these prompts look single-reward.
+    """
+    dimensions = bench.dimensions
+
     def drawn(folder: str, survivors: Sequence[Candidate], fresh: int, stage: str) -> dict[str, Figures]:
         originals = [prompts[i] for i in sorted({candidate.target for candidate in survivors})]
         rewrites = [_rewritten(prompts[candidate.target], candidate) for candidate in survivors]
@@ -107,7 +125,7 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> RewriteResult:
         "reasons": reasons,
     }
     write_json(store, "gains.json", document)
-    return _finish(store, result, _final(store, prompts, targets, chosen, spec))
+    return chosen, result
 
 
 def _known_dimensions(spec: RewriteSpec, dimensions: Sequence[str]) -> None:

@@ -12,12 +12,14 @@ from mora_jobs.artifacts.identity import claim, complete, is_complete
 from mora_jobs.artifacts.store import Store
 from mora_jobs.artifacts.table import Table
 from mora_jobs.engines.base import Completion
+from mora_jobs.engines.pool import EnginePool
 from mora_jobs.generation.prompts import digest_prompts, read_prompts
 from mora_jobs.generation.rollouts import rollout_table, sample
 from mora_jobs.generation.scores import score
 from mora_jobs.progress.reporter import Reporter
 from mora_jobs.rewards.aggregation import entropies, weights
 from mora_jobs.rewards.calibration import Calibration
+from mora_jobs.rewards.pool import RewardPool
 from mora_jobs.rollout.analysis import analyse
 from mora_jobs.rollout.summary import Tally, column, summarise
 
@@ -72,10 +74,8 @@ def _sample(resolved: api.ResolvedJob, spec: api.RolloutSpec, store: Store, repo
         store,
         "rollouts",
         read_prompts(spec.prompts, resolved),
-        model=spec.model,
-        engine=spec.engine,
+        pool=EnginePool(spec.model, spec.engine, spec.sampling, spec.most_replicas),
         sampling=spec.sampling,
-        replicas=spec.replicas or (spec.autoscaling.max_replicas if spec.autoscaling else 1),
         on_row=count,
     )
 
@@ -95,9 +95,8 @@ def _score(
         store,
         "scores",
         rollouts,
-        rewards=spec.rewards,
-        import_paths=resolved.import_paths,
-        credentials=spec.credentials,
+        rewards=[reward.name for reward in spec.rewards],
+        pool=RewardPool(spec.rewards, resolved.import_paths, spec.credentials),
         on_row=count,
     )
 

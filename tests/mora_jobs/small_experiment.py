@@ -30,6 +30,31 @@ class SmallExperiment:
         (folder / "prompts.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         (folder / "small_rewards.py").write_text(REWARDS)
 
+    def manifests(self) -> list[dict[str, Any]]:
+        """The three jobs as a user would write them, with paths relative to their folder."""
+        rollout = self.rollout()
+        rewrite = self.rewrite(rollout)
+        align = {
+            "model": {"uri": f"file://{self.model}"},
+            "data": {"rewriteJobRef": {"name": "small"}},
+            "pairs": {"rule": "PerObjective", "minGap": 0.05, "maxPairsPerPrompt": 2},
+            "objectives": [{"name": "length"}, {"name": "vowels"}],
+            "trainer": {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 4, "learningRate": 0.01},
+            "lora": {"rank": 2},
+            "checkpoint": {"intervalSteps": 1},
+            "evaluation": {"prompts": {"uri": "file://prompts.jsonl"}, "samplesPerPrompt": 2},
+        }
+        found = []
+        for kind, name, spec in (
+            ("RolloutJob", "rollout", rollout.job.spec.to_dict() | {"prompts": {"uri": "file://prompts.jsonl"}}),
+            ("RewriteJob", "rewrite", rewrite.job.spec.to_dict()),
+            ("AlignmentJob", "align", align),
+        ):
+            spec |= {"backoffLimit": 100, "output": {"uri": f"file://{name}"}}
+            head = {"apiVersion": api.API_VERSION, "kind": kind, "metadata": {"name": "small"}}
+            found.append(head | {"spec": spec})
+        return found
+
     def rollout(
         self, output: str = "rollout", names: tuple[str, ...] = ("length", "vowels", "quirky"), **spec: Any
     ) -> api.ResolvedJob:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import signal
 import sys
 from pathlib import Path
@@ -15,20 +16,19 @@ from ray import cloudpickle
 from safetensors.torch import load_file
 
 from mora_jobs import api
-from mora_jobs.align import launch, training
+from mora_jobs.align import driver, launch
 from mora_jobs.align.callbacks import Desire, Note
 from mora_jobs.align.driver import run
 from mora_jobs.align.plan import Plan, make_plan
-from mora_jobs.align.points import export
+from mora_jobs.align.points import export, point_model
 from mora_jobs.align.soup import updates_of
 from mora_jobs.align.training import run_trainings
 from mora_jobs.align.worker import train_all
 from mora_jobs.artifacts.identity import is_complete
 from mora_jobs.artifacts.store import Store
 from mora_jobs.errors import UserError
+from mora_jobs.generation.scores import score_table
 from mora_jobs.progress.reporter import Reporter, Stopped
-
-pytestmark = pytest.mark.usefixtures("ray_local")
 
 REWARD_CODE = """
 def helpful(prompts, responses, **columns):
@@ -72,8 +72,50 @@ def document(resolved: api.ResolvedJob) -> dict:
     return json.loads(Store(resolved.job.spec.output.uri).read("pareto.json"))
 
 
-def test_a_soup_is_trained_measured_and_not_done_again(make_job, tmp_path, monkeypatch):
-    resolved = make_job(front={"strategy": "RewardedSoup", "points": 3})
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """The driver without Ray: real trainings and exports here, and scores that depend on the policy's name alone."""
+
+    def fake_measure(store, models, held_out, how, import_paths, on_item):
+        tables = {}
+        for number, name in enumerate(models):
+            tables[name] = score_table(store.child(f"evaluation/{name}"), how.names)
+            done = tables[name].committed()
+            chance = random.Random(number)
+            rows = [
+                {"id": prompt.id, **{reward: [chance.random() for _ in range(2)] for reward in how.names}}
+                for prompt in held_out.prompts
+            ]
+            tables[name].append([row for row in rows if row["id"] not in done])
+        return tables
+
+    def here(store, spec, plan, point):
+        if not store.exists(f"points/{point.name}.json"):
+            export(store.uri, spec, plan.tasks, point)
+        return point_model(store, spec, point)
+
+    monkeypatch.setattr(driver, "measure", fake_measure)
+    monkeypatch.setattr(driver, "hand_over", here)
+    monkeypatch.setattr(
+        driver, "run_trainings", lambda plan, *_: train_all([*plan.tasks.values()], lambda note: Desire.CONTINUE)
+    )
+
+
+def test_a_soup_without_engines(make_job, tmp_path, monkeypatch, in_this_process):
+    check_soup(make_job, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_a_soup_with_engines_and_ray(make_job, tmp_path, monkeypatch):
+    check_soup(make_job, tmp_path, monkeypatch)
+
+
+def check_soup(make_job, tmp_path, monkeypatch) -> None:
+    """Trained, measured, and nothing done again that is there."""
+    spec = {"front": {"strategy": "RewardedSoup", "points": 3}}
+    spec["trainer"] = {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 2, "learningRate": 0.01}
+    resolved = make_job(**spec)
     result = run(resolved, Reporter())
     found = document(resolved)
     names = ["base", "point-1", "point-2", "point-3"]
@@ -91,7 +133,7 @@ def test_a_soup_is_trained_measured_and_not_done_again(make_job, tmp_path, monke
     for module, update in middle.items():
         assert torch.allclose(update, 0.5 * experts[0][module] + 0.5 * experts[1][module], atol=1e-6)
 
-    monkeypatch.setattr(training, "Trainings", None)  # nothing may be trained any more
+    trained = (out / "trainings/expert-helpful/result.json").stat().st_mtime_ns
     assert run(resolved, Reporter()) == result
     store = Store(resolved.job.spec.output.uri)
     before = is_complete(store)
@@ -99,6 +141,7 @@ def test_a_soup_is_trained_measured_and_not_done_again(make_job, tmp_path, monke
         store.delete(path)
     assert run(resolved, Reporter()) == result
     assert is_complete(store) == before
+    assert (out / "trainings/expert-helpful/result.json").stat().st_mtime_ns == trained, "nothing is trained again"
 
 
 def test_stages_build_on_each_other(make_task, tiny_model, tmp_path):
@@ -164,6 +207,7 @@ def mortal_loop(config) -> None:
     launch._loop(config | {"board": Mortal(config["board"])})
 
 
+@pytest.mark.usefixtures("ray_local")
 def test_a_dead_worker_is_replaced_and_a_mistake_is_not_tried_again(make_task, monkeypatch):
     settings = {
         "trainer": {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 4, "maxFailures": 1},
@@ -194,6 +238,8 @@ def test_a_dead_worker_is_replaced_and_a_mistake_is_not_tried_again(make_task, m
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
 def test_a_job_that_is_asked_to_stop_saves_and_goes_on_where_it_was(make_task):
     class Impatient(Reporter):
         def update(self, completed, total, unit="Prompts", *args, **kwargs):

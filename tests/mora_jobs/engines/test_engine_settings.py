@@ -14,7 +14,7 @@ from mora_jobs.engines.base import SEED_SPAN, request_seed
 from mora_jobs.engines.choice import Choice, choose, environment
 from mora_jobs.engines.placement import place
 from mora_jobs.errors import UserError
-from mora_jobs.models import LocalAdapter, LocalModel
+from mora_jobs.models import LocalModel
 
 LOCAL = LocalModel("hf://o/m", Path("/models/m"), None, "sha256:0", None, "sha256:1", "{{ messages }}", "sha256:2")
 
@@ -119,9 +119,9 @@ def test_lora_ranks(rank: int, expected: int) -> None:
     assert lora_rank(rank) == expected
 
 
-def test_adapters_enable_lora_at_their_summed_rank() -> None:
-    adapters = tuple(LocalAdapter(name, Path(name), "sha256:0", {"r": 12}) for name in "ab")
-    found = vllm_arguments(engine(), dataclasses.replace(LOCAL, adapters=adapters), None, gpus=False)
+def test_adapters_enable_lora_at_their_rank() -> None:
+    assert "enable_lora" not in vllm_arguments(engine(), LOCAL, None, gpus=False)
+    found = vllm_arguments(engine(), LOCAL, None, gpus=False, rank=24)
     assert (found["enable_lora"], found["max_loras"], found["max_lora_rank"]) == (True, 1, 32)
     with pytest.raises(UserError, match="ranks add up to 513"):
         lora_rank(513)

@@ -40,7 +40,7 @@ def run(engine: TransformersEngine, requests: list[Request], sampling: api.Sampl
 
 def make(model: Path, **settings: object) -> TransformersEngine:
     settings = {"extraArgs": {"max_num_seqs": "32"}} | settings
-    return TransformersEngine(api.ModelRef(uri=f"file://{model}"), api.Engine.model_validate(settings))
+    return TransformersEngine([api.ModelRef(uri=f"file://{model}")], api.Engine.model_validate(settings))
 
 
 @pytest.fixture(scope="module")

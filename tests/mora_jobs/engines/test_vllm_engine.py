@@ -4,11 +4,15 @@ One engine in a process of its own serves all tests: importing vLLM and starting
 """
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from mora_jobs import api
 from mora_jobs.engines.base import Completion, Request, request_seed
@@ -44,9 +48,9 @@ def pool(tiny_model: Path) -> Iterator[EnginePool]:
         yield made
 
 
-def transformers(ref: api.ModelRef, use: Any) -> Any:
+def transformers(refs: list[api.ModelRef], use: Any) -> Any:
     async def whole() -> Any:
-        made = TransformersEngine(ref, engine("Transformers"))
+        made = TransformersEngine(refs, engine("Transformers"))
         try:
             return await use(made)
         finally:
@@ -84,7 +88,7 @@ def test_option_logprobs_are_those_of_transformers(pool: EnginePool, tiny_model:
     async def ask(made: TransformersEngine) -> Any:
         return [await made.option_logprobs(prompt, options) for prompt in PROMPTS]
 
-    expected = transformers(model(tiny_model), ask)
+    expected = transformers([model(tiny_model)], ask)
     for found, wanted in zip(pool.option_logprobs(PROMPTS, options), expected, strict=True):
         assert found == pytest.approx(wanted, abs=1e-4)
     # Whoever is asked beside it, the answer is the same.
@@ -92,30 +96,43 @@ def test_option_logprobs_are_those_of_transformers(pool: EnginePool, tiny_model:
         assert pool.option_logprobs([prompt], options)[0] == pytest.approx(together, abs=1e-4)
 
 
-def test_two_adapters_are_in_force_as_in_transformers(tiny_model: Path, tmp_path: Path) -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
+@pytest.fixture(scope="module")
+def adapters(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two adapters of different ranks that change the answers a lot."""
+    folder = tmp_path_factory.mktemp("adapters")
     for seed in (1, 2):
         base = AutoModelForCausalLM.from_pretrained(tiny_model)
-        settings = {"r": 4 * seed, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+        settings = {"r": 4 * seed, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
         adapted = get_peft_model(base, LoraConfig(**settings))
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in adapted.named_parameters():
             if "lora_" in name:
                 parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
-        adapted.save_pretrained(tmp_path / str(seed))
-    ref = model(tiny_model, tmp_path / "1", tmp_path / "2")
+        adapted.save_pretrained(folder / str(seed))
+    return [folder / "1", folder / "2"]
+
+
+def test_adapters_are_in_force_and_variants_answer_from_one_engine(tiny_model: Path, adapters: list[Path]) -> None:
+    refs = [model(tiny_model, *adapters), model(tiny_model), model(tiny_model, adapters[0])]
     options = ["1", "10", " yes"]
+    greedy = SAMPLING.with_changes(temperature=0.0, max_tokens=8)
+    requests = [dataclasses.replace(request(i, n=1), variant=v) for v in (0, 1, 2, 0) for i in range(4)]
 
     async def ask(made: TransformersEngine) -> Any:
+        answers = await asyncio.gather(*(made.generate(each, greedy) for each in requests))
+        return [each.samples[0].text for each in answers], await ask_options(made)
+
+    async def ask_options(made: TransformersEngine) -> Any:
         return [await made.option_logprobs(prompt, options) for prompt in PROMPTS]
 
-    expected, plain = transformers(ref, ask), transformers(model(tiny_model), ask)
-    with EnginePool(ref, engine("VLLM"), SAMPLING) as pool:
+    texts, expected = transformers(refs, ask)
+    plain = transformers(refs[1:2], ask_options)
+    with EnginePool(refs[0], engine("VLLM"), greedy, variants=refs[1:]) as pool:
         found = pool.option_logprobs(PROMPTS, options)
-        assert all(len(each.samples) == 3 for each in pool.generate(request(i) for i in range(4)))
+        answers = [next(iter(pool.generate([each]))).samples[0].text for each in requests]
     for ours, theirs, without in zip(found, expected, plain, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-3)
         assert ours != pytest.approx(without, abs=0.1)
+    assert [each.rstrip("�") for each in answers] == [each.rstrip("�") for each in texts]  # half a character at the end
+    assert texts[:4] == texts[12:]
+    assert texts[:4] != texts[4:8] != texts[8:12]

@@ -52,7 +52,7 @@ class Experiment:
             "apiVersion": "mora.dev/v1alpha1",
             "kind": kind,
             "metadata": {"name": name, "annotations": {f"fake/{key}": value for key, value in wishes.items()}},
-            "spec": spec | {"output": {"uri": f"file://out/{name}"}},
+            "spec": {"backoffLimit": 0} | spec | {"output": {"uri": f"file://out/{name}"}},
         }
         self.write()
 

@@ -88,7 +88,7 @@ def test_complete_jobs_run_again_only_where_an_input_or_the_artifacts_changed(ex
     [
         pytest.param("UserError", 2, "UserError", "InvalidInput", id="a mistake of the user"),
         pytest.param("Exit", 1, "App", "DriverFailed", id="a driver that could not say how it ended"),
-        pytest.param("Kill", 1, "Infra", "Killed", id="a driver that was killed"),
+        pytest.param("Kill", 1, "App", "Killed", id="a driver that was killed"),
     ],
 )
 def test_how_a_driver_ends_decides_the_exit_code(experiment, run, end, code, failed, reason):
@@ -138,6 +138,34 @@ def test_suspended_jobs_are_not_started_and_what_needs_them_waits(experiment, ru
     assert experiment.conditions("RolloutJob/one")["Suspended"] == ("True", "Suspended")
     assert experiment.conditions("RewriteJob/two")["InputsReady"] == ("False", "WaitingForInputs")
     assert experiment.conditions("RewriteJob/two")["Ready"] == ("True", "WaitingForInputs")
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "phase", "attempts"),
+    [(2, 0, "Complete", {"current": 3, "failed": 2}), (1, 1, "Failed", {"current": 2, "failed": 2})],
+)
+def test_a_driver_that_dies_is_started_again_within_backoff_limit(
+    experiment, run, monkeypatch, limit, code, phase, attempts
+):
+    monkeypatch.setattr("mora_jobs.local.record.RETRY_SECONDS", 0.01)
+    experiment.rollout("one", deaths="2")
+    experiment.change("RolloutJob/one", backoffLimit=limit)
+    experiment.rewrite("two", of="one")
+    assert run()[0] == code
+    status = experiment.status("RolloutJob/one")["status"]
+    assert status["phase"] == phase
+    assert status["attempts"] == attempts | {"infraRestarts": 0}
+    assert {past["reason"] for past in status["attemptHistory"]} == {"Killed"}
+    assert len(experiment.steps("one")) == 3, "committed work is kept"
+    assert experiment.phase("RewriteJob/two") == ("Complete" if code == 0 else "Stalled")
+
+
+def test_the_deadline_of_the_job_leaves_no_retry(experiment, run):
+    experiment.rollout("one", end="Hang")
+    experiment.change("RolloutJob/one", activeDeadlineSeconds=1, backoffLimit=3)
+    assert run()[0] == 1
+    assert experiment.status("RolloutJob/one")["status"]["attempts"]["current"] == 1
+    assert experiment.conditions("RolloutJob/one")["Failed"] == ("True", "DeadlineExceeded")
 
 
 def test_a_deadline_ends_the_attempt(experiment, run):

@@ -154,14 +154,14 @@ class Experiment:
             status["rewrites"]["rejected"] = {"BalanceGain": len(targets), "NotBest": 3, "TooLong": 1}
             Table(store, "candidates", CANDIDATES).append([self._candidates(row, suffix) for row in targets])
             ids = [row["id"] for row in chosen]
-            bench = Bench.of(store, source, 8, resolved, None)  # type: ignore[arg-type]
+            bench = Bench(store, source, 8, resolved.import_paths, None)  # type: ignore[arg-type]
             figures = []
             for folder, lift in (("originals", 0.0), ("", 1.2)):
                 raw = lift + self.chance.normal(size=(len(ids), 8, len(names)))
                 rows_ = self._scores(ids, raw, names, 0.0)
                 Table(store.child(folder) if folder else store, "scores", scores_schema(names)).append(rows_)
                 u = [np.stack([bench.calibration.transform(n, row[n]) for n in names], axis=-1) for row in rows_]
-                figures.append([bench._figures(each) for each in u])
+                figures.append([bench.figures(each) for each in u])
             pairs = list(zip(*figures, strict=True))
             measured = gains.measure_gain(pairs, names)
             status["gain"] = gains.status(measured, len(pairs), names).to_dict()

@@ -45,6 +45,8 @@ def run(resolved, reporter):
     if end == "ShowCredentials":
         path = Path(os.environ["HF_TOKEN_PATH"])
         raise UserError("credentials", f"{path.read_text()} {os.environ['JUDGE_KEY']} {path.stat().st_mode & 0o777:o}")
+    if resolved.attempt <= int(wish.get("fake/deaths", "0")):
+        os.kill(os.getpid(), 9)
     if end == "Exit":
         os._exit(7)
     if end == "Kill":

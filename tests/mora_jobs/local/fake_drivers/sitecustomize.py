@@ -2,7 +2,7 @@
 
 Only the three `run` functions are fake. They claim and complete real artifacts and report over the real wire. What a
 job does is told by its annotations: `fake/steps`, `fake/seconds` (per step), `fake/end` (Success, UserError, EarlyUserError, App, Hang,
-Exit, Kill, ShowCredentials), `fake/meet` (wait until that job runs too), `fake/ray` (hold an actor and a grandchild process), `fake/ignore-stop`.
+Exit, Kill, ShowCredentials), `fake/deaths` (kill -9 of so many attempts), `fake/meet` (wait until that job runs too), `fake/ray` (hold an actor and a grandchild process), `fake/ignore-stop`.
 """
 
 import importlib.abc
