@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from mora_jobs import api
 from mora_jobs.artifacts.document import write_json
-from mora_jobs.artifacts.identity import is_claimed
+from mora_jobs.artifacts.identity import is_claimed, is_complete
 from mora_jobs.artifacts.store import Store
 from mora_jobs.errors import UserError
 from mora_jobs.progress import exits, logs
@@ -41,7 +41,8 @@ def drive(job_file: Path, signals: StopSignals) -> int:
         signals.close()
     if store is not None and is_claimed(store):
         _keep(store, record, kept_log.content())
-    reporter.finish(result, record, within=STOP_SECONDS if record.reason == "Stopped" else None)
+    outputs = _outputs(store) if store is not None and result is not None else []
+    reporter.finish(result, record, outputs, within=STOP_SECONDS if record.reason == "Stopped" else None)
     return exits.code(record)
 
 
@@ -63,6 +64,12 @@ def _driver(resolved: api.ResolvedJob) -> Driver:
     module = importlib.import_module(f"mora_jobs.{DRIVERS[resolved.job.kind]}.driver")
     run: Driver = module.run
     return run
+
+
+def _outputs(store: Store) -> list[api.OutputRef]:
+    """What the job has written, with the digests that its completion marker names."""
+    written = is_complete(store) or {}
+    return [api.OutputRef(name=name, uri=f"{store.uri}/{name}", digest=digest) for name, digest in written.items()]
 
 
 def _success(result: api.Model) -> api.Exit:

@@ -86,7 +86,9 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> AlignmentResult:
 
     result = _with_artifact(results.result(), store, document)
     write_json(store, "status.json", result.to_dict())
-    complete(store, {"pairs": pairs.digest(), "pareto": f"sha256:{hashlib.sha256(canonical(document)).hexdigest()}"})
+    complete(
+        store, {"pairs": pairs.digest(), "pareto.json": f"sha256:{hashlib.sha256(canonical(document)).hexdigest()}"}
+    )
     return result
 
 

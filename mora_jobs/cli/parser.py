@@ -262,6 +262,19 @@ def _add_results(commands: Commands) -> None:
     fit.add_argument(
         "--response-field", default="response", metavar="NAME", help="column of the answer (default: response)"
     )
+    fit.add_argument(
+        "--features",
+        action="append",
+        default=[],
+        metavar="HEAD=PART,...",
+        help="what a head sees, of answer, answer*prompt, cosine and statements (default: answer,answer*prompt,cosine)",
+    )
+    fit.add_argument(
+        "--statements",
+        default="true,false",
+        metavar="TRUE,FALSE",
+        help="columns with true and false statements, for heads that see statements (default: true,false)",
+    )
     fit.add_argument("--seed", type=_count, default=0, help="seed of the folds (default: 0)")
 
 

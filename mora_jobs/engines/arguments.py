@@ -125,6 +125,8 @@ def vllm_arguments(
     else:
         arguments |= {
             "enforce_eager": True,
+            # Without compilation nothing fuses PyTorch's element-wise operations: take vLLM's own kernels.
+            "compilation_config": {"custom_ops": ["all"]},
             "enable_chunked_prefill": False,  # with per-request seeds it crashes on CPUs
             "max_num_batched_tokens": max(8192, engine.max_model_len or 0),
             "kv_cache_memory_bytes": GIB,

@@ -2,8 +2,10 @@
 
 vLLM's CPU path copies the factors of the adapter for every token of a batch before it multiplies (vllm.lora.ops.torch_ops
 in 0.32): with an adapter on all linear layers a model of 135 M parameters generates several times slower than without.
-An engine of ours holds one adapter at a time (max_loras=1): each token uses that one or none, and matrix products do.
+An engine of ours holds one adapter at a time (max_loras=1): each token uses that one or none, and two matrix products do.
 """
+
+from typing import Any
 
 from torch import Tensor
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
@@ -13,23 +15,51 @@ from vllm.platforms import current_platform
 class OneAdapter(PunicaWrapperCPU):
     """LoRA operations where at most one adapter is loaded; a token's index is 0 for it and −1 for none."""
 
-    def _apply_shrink(self, y: Tensor, x: Tensor, w_t_all: Tensor, scale: float) -> None:
-        """y[tokens, r] = scale · x Aᵀ, for A = w_t_all[0, 0]."""
-        y[:, : w_t_all.shape[-2]] = scale * (x.to(y.dtype) @ _only(w_t_all, y).T)
+    def update_metadata(self, *args: Any, **kwargs: Any) -> None:
+        """What is different in the next batch."""
+        super().update_metadata(*args, **kwargs)
+        adapted = self.token_lora_indices >= 0
+        self._some, self._all = bool(adapted.any()), bool(adapted.all())
 
-    def _apply_expand(
-        self, y: Tensor, x: Tensor, w_t_all: Tensor, y_offset: int, y_slice_size: int, add_inputs: bool = True
+    def add_lora_linear(
+        self,
+        y: Tensor,
+        x: Tensor,
+        lora_a_stacked: tuple[Tensor, ...],
+        lora_b_stacked: tuple[Tensor, ...],
+        scale: float,
+        output_slices: tuple[int, ...],
+        **_: Any,
     ) -> None:
-        """y[tokens, out] += x Bᵀ in the columns of one slice, for B = w_t_all[0, 0]; 0 for tokens without an adapter."""
-        update = x.to(y.dtype) @ _only(w_t_all, y).T * (self.token_lora_indices >= 0)[:, None]
-        columns = y[:, y_offset : y_offset + min(y_slice_size, update.shape[1])]
-        columns.copy_(columns + update[:, : columns.shape[1]] if add_inputs else update[:, : columns.shape[1]])
+        """y[tokens, out] += scale · x Aᵀ Bᵀ, for each slice of the columns with its own A[r, in] and B[slice, r]."""
+        rows, start = y.view(-1, y.shape[-1]), 0
+        for a, b, size in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
+            self._add(rows[:, start : start + size], x.view(-1, x.shape[-1]), a, b, scale, self.token_lora_indices)
+            start += size
+
+    def add_lora_logits(
+        self, y: Tensor, x: Tensor, lora_a_stacked: Tensor, lora_b_stacked: Tensor, scale: float, **_: Any
+    ) -> None:
+        """The same for the output layer, which vLLM wraps whether the adapter has it or not."""
+        self._add(
+            y.view(-1, y.shape[-1]),
+            x.view(-1, x.shape[-1]),
+            lora_a_stacked,
+            lora_b_stacked,
+            scale,
+            self.sampler_indices,
+        )
+
+    def _add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: float, indices: Tensor) -> None:
+        if not self._some:
+            return
+        low = x @ a.reshape(a.shape[-2:]).T
+        if not self._all:
+            low *= (indices >= 0)[:, None]
+        b = b.reshape(b.shape[-2:])
+        y[:, : len(b)].addmm_(low, b.T, alpha=scale)
 
 
 def use_one_adapter_at_a_time() -> None:
     """Let this process's engine use it."""
     type(current_platform).get_punica_wrapper = classmethod(lambda cls: f"{__name__}.{OneAdapter.__name__}")
-
-
-def _only(factors: Tensor, like: Tensor) -> Tensor:
-    return factors.reshape(factors.shape[-2:]).to(like.dtype)

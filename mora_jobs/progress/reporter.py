@@ -13,7 +13,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,7 +56,7 @@ class Reporter:
         self._result: Model | Mapping[str, Any] | None = None
         self._metrics: dict[str, float] = {}
         self._checkpoint: Checkpoint | None = None
-        self._outputs: dict[str, OutputRef] = {}
+        self._outputs: list[OutputRef] = []
         self._thread: threading.Thread | None = None
         if wire is not None:
             self._thread = threading.Thread(target=self._send_all, name="progress", daemon=True)
@@ -73,7 +73,6 @@ class Reporter:
         stage: str = "",
         failed: int = 0,
         checkpoint: Checkpoint | None = None,
-        outputs: list[OutputRef] | None = None,
     ) -> None:
         """`completed` of `total` units of a stage are done, `failed` of them without success.
 
@@ -99,7 +98,6 @@ class Reporter:
                 self._metrics[f"{unit.lower()}_per_second"] = rate
             self._result = status if status is not None else self._result
             self._checkpoint = checkpoint or self._checkpoint
-            self._outputs |= {output.name: output for output in outputs or []}
             self._fresh = True
             self._changed.notify()
             stop = self._stopping or self._desired is Desired.STOP
@@ -121,11 +119,18 @@ class Reporter:
         # No lock: a signal handler may run while this very thread holds it.
         self._stopping = True
 
-    def finish(self, status: Model | Mapping[str, Any] | None, exit: Exit, within: float | None = None) -> bool:
+    def finish(
+        self,
+        status: Model | Mapping[str, Any] | None,
+        exit: Exit,
+        outputs: Sequence[OutputRef] = (),
+        within: float | None = None,
+    ) -> bool:
         """The last report. Retried until it is acknowledged, for `within` (or `final_seconds`) at most; True when it was."""
         with self._changed:
             self._closed = True
             self._result = status if status is not None else self._result
+            self._outputs = list(outputs)
             report = self._report(exit)
             self._changed.notify()
         if self._wire is None or self._thread is None:
@@ -153,7 +158,7 @@ class Reporter:
             progress=self._progress,
             metrics=[Metric(name=name[:64], value=number(value)) for name, value in finite[:MAX_METRICS]],
             checkpoint=self._checkpoint,
-            outputs=list(self._outputs.values()),
+            outputs=self._outputs,
             result=result.to_dict() if isinstance(result, Model) else None if result is None else dict(result),
             exit=exit,
         )

@@ -36,6 +36,7 @@ def test_vllm_on_a_cpu() -> None:
         "disable_log_stats": True,
         "quantization": None,
         "enforce_eager": True,
+        "compilation_config": {"custom_ops": ["all"]},
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": 8192,
         "kv_cache_memory_bytes": 2**30,

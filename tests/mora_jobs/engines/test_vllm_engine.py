@@ -133,6 +133,8 @@ def test_adapters_are_in_force_and_variants_answer_from_one_engine(tiny_model: P
     for ours, theirs, without in zip(found, expected, plain, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-3)
         assert ours != pytest.approx(without, abs=0.1)
-    assert [each.rstrip("�") for each in answers] == [each.rstrip("�") for each in texts]  # half a character at the end
+    assert [each.rstrip("�") for each in answers] == [
+        each.rstrip("�") for each in texts
+    ]  # half a character at the end
     assert texts[:4] == texts[12:]
     assert texts[:4] != texts[4:8] != texts[8:12]

@@ -38,6 +38,8 @@ def test_jobs_run_in_the_order_of_their_references_and_independent_ones_side_by_
         "stage": "Rollouts",
         "lastUpdatedTime": "",
     }
+    written = {"name": "steps", "uri": f"file://{experiment.workdir}/out/first/steps", "digest": "sha256:3"}
+    assert status["outputs"] == [written]
     assert status["exit"] == {"class": "Success", "reason": "Complete", "message": "", "attempt": 1}
 
 

@@ -90,9 +90,9 @@ def test_many_updates_become_few_reports_and_the_last_comes_at_once(listener):
 def test_what_is_not_given_again_is_kept(listener):
     reporter = Reporter(Wire(listener.url), interval=3600)
     outputs = [api.OutputRef(name="rollouts", uri="file:///r", items=3)]
-    reporter.update(1, 2, status={"rollouts": {"samples": 1}}, metrics={"a": 1.0}, outputs=outputs)
+    reporter.update(1, 2, status={"rollouts": {"samples": 1}}, metrics={"a": 1.0})
     reporter.update(2, 2, metrics={"b": 2.0})
-    reporter.finish(None, DONE)
+    reporter.finish(None, DONE, outputs)
     last = listener.got[-1]
     assert last["result"] == {"rollouts": {"samples": 1}}
     assert {"a", "b"} <= {metric["name"] for metric in last["metrics"]}
