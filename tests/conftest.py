@@ -5,6 +5,7 @@ import pytest
 TOGETHER = ("apiserver", "e2e")  # folders whose tests share an API server
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Name the group of each test, for `--dist loadgroup`."""
     for item in items:

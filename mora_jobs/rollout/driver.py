@@ -19,6 +19,7 @@ from mora_jobs.generation.scores import score
 from mora_jobs.progress.reporter import Reporter
 from mora_jobs.rewards.aggregation import entropies, weights
 from mora_jobs.rewards.calibration import Calibration
+from mora_jobs.rewards.early import check_callables
 from mora_jobs.rewards.pool import RewardPool
 from mora_jobs.rollout.analysis import analyse
 from mora_jobs.rollout.summary import Tally, column, summarise
@@ -33,9 +34,11 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> RolloutResult:
     assert isinstance(job, api.RolloutJob)
     spec, names = job.spec, [reward.name for reward in job.spec.rewards]
 
-    # All of the input is read once before anything is written, so that a bad line costs nothing.
+    # All of the input is looked at once before anything is written, so that a mistake costs nothing.
     total, digest = digest_prompts(spec.prompts, resolved)
     store = Store(spec.output.uri)
+    if is_complete(store) is None:
+        check_callables(spec.rewards, resolved.import_paths)
     claim(store, api.identity(resolved, prompts=digest), spec.output.overwrite_policy.value, job.metadata.uid)
     if is_complete(store) is not None:
         log.info("already complete: %s", store.uri)

@@ -28,6 +28,8 @@ class SmallExperiment:
         folder.mkdir(parents=True, exist_ok=True)
         rows = [{"id": f"p{i}", "prompt": f"Question {i}: why is 你好 {i}?", "weight": i % 3} for i in range(prompts)]
         (folder / "prompts.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        held_out = [{"id": f"h{i}", "prompt": f"Another question {i}?", "weight": 1} for i in range(3)]
+        (folder / "heldout.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
         (folder / "small_rewards.py").write_text(REWARDS)
 
     def manifests(self) -> list[dict[str, Any]]:
@@ -42,7 +44,7 @@ class SmallExperiment:
             "trainer": {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 4, "learningRate": 0.01},
             "lora": {"rank": 2},
             "checkpoint": {"intervalSteps": 1},
-            "evaluation": {"prompts": {"uri": "file://prompts.jsonl"}, "samplesPerPrompt": 2},
+            "evaluation": {"prompts": {"uri": "file://heldout.jsonl"}, "samplesPerPrompt": 2},
         }
         found = []
         for kind, name, spec in (

@@ -207,6 +207,7 @@ def mortal_loop(config) -> None:
     launch._loop(config | {"board": Mortal(config["board"])})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_local")
 def test_a_dead_worker_is_replaced_and_a_mistake_is_not_tried_again(make_task, monkeypatch):
     settings = {

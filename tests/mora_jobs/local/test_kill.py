@@ -44,6 +44,7 @@ def scratch_of(mark: str) -> Path:
     raise AssertionError("there is no watchdog")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # two starts of Ray, which a busy machine takes minutes for
 def test_kill_9_of_the_run_leaves_no_process_and_running_again_goes_on(experiment, start, fake_drivers):
     # Ray is real here: an actor and its child, a child of the driver, and all of Ray's own processes have to go.
