@@ -16,6 +16,7 @@ from small_experiment import SmallExperiment
 
 HERE = Path(__file__).parent
 JOBS = {"rollout": "rolloutjob-small", "rewrite": "rewritejob-small", "align": "alignmentjob-small"}
+VICTIMS = ["driver", "actor", "run"]
 ACTORS = (b"ray::EngineHost", b"ray::RewardActor", b"ray::RayTrainWorker")
 SECONDS = 240.0  # for anything that one process waits for another to do
 Rows = dict[str, dict[str, object]]
@@ -102,6 +103,10 @@ class Experiment:
                     rows[row["id"]] = row
             found[str(manifest.parent.relative_to(self.workdir))] = rows
         return found
+
+    def document(self, path: str) -> str:
+        """A document of a job, without the place of the workdir."""
+        return (self.workdir / path).read_text().replace(str(self.workdir), "")
 
     def _committed(self) -> dict[Path, bytes]:
         found: dict[Path, bytes] = {}
