@@ -24,7 +24,7 @@ quickstart: .venv/.dev  ## one experiment from rollouts to the Pareto front, on 
 	$(BIN)/mora run -f examples/quickstart --workdir $(WORKDIR)
 
 test: .venv/.dev  ## what must hold, in less than 10 minutes
-	KUBEBUILDER_ASSETS="$$(hack/control-plane/assets)" $(BIN)/pytest -n 2 --dist loadfile -m "not slow and not e2e and not gpu"
+	KUBEBUILDER_ASSETS="$$(hack/control-plane/assets)" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not e2e and not gpu"
 
 lint: .venv/.dev  ## style, types, import contracts
 	$(BIN)/ruff check .

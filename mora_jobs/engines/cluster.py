@@ -34,6 +34,7 @@ def start_local(cpus: int | None = None) -> None:
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 log_to_driver=False,
+                logging_level=logging.ERROR,  # what Ray tells about a cluster is noise for who did not ask for one
             )
             return
         except Exception as error:  # Ray raises a bare Exception here
