@@ -32,8 +32,9 @@ AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 
 
 def versitygw() -> str | None:
-    home = Path.home() / ".cache" / "devcluster" / "bin" / "versitygw"
-    return os.environ.get("VERSITYGW") or shutil.which("versitygw") or (str(home) if home.exists() else None)
+    """The server's binary: on the PATH, or where `make test` has built it."""
+    built = Path(os.environ.get("KUBEBUILDER_ASSETS", "")) / "versitygw"
+    return shutil.which("versitygw") or (str(built) if built.is_file() else None)
 
 
 def free_port() -> int:
@@ -47,7 +48,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of an S3 server with one bucket, in the environment of this process and its children."""
     binary = versitygw()
     if binary is None:
-        pytest.skip("no versitygw binary (set VERSITYGW or build it): the store is not tested on S3")
+        pytest.skip("no versitygw binary (hack/control-plane/assets builds it): the store is not tested on S3")
     folder = tmp_path_factory.mktemp("s3")
     (folder / BUCKET).mkdir()
     endpoint = f"http://127.0.0.1:{free_port()}"
