@@ -1,10 +1,10 @@
-"""The two reward sets of the quickstart: human-heads choose and train, contrast-heads judge what they did not choose.
+"""The two reward sets of the quickstart: contrast-heads choose and train, human-heads judge what they did not choose.
 
 human-heads      helpful and harmless from people's labels that the package pyrit carries (its files are read, it is not
                  imported), with the policy's own answers to harmless questions as further harmless examples; truthful is not
                  fitted: nearness to the true minus nearness to the false statement that stands beside each prompt.
 contrast-heads   the policy answers each prompt under opposite instructions; the heads tell the two apart. They need no
-                 labels, and what they see is largely style: on plain answers the two harmless heads even disagree, as an
+                 labels, and what they see is largely style, which rewriting can ask for: on plain answers the two harmless heads even disagree, as an
                  answer that names dangers is cautious to the one and close to dangerous answers to the other.
 
 Both are linear heads over MiniLM. Run by prepare.py; nothing of the data is kept in the repository.
@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 SCORER_EVALS = "pyrit/datasets/scorer_evals"
 ANSWER_CHARACTERS = 240  # about as long as the quickstart's rollouts: 48 tokens
 SEED = 17
-SAMPLING = api.Sampling(samples_per_prompt=2, temperature=0.7, top_k=50, max_tokens=48, seed=SEED)
+SAMPLING = api.Sampling(samples_per_prompt=1, temperature=0.7, top_k=50, max_tokens=48, seed=SEED)
 ENGINE = api.Engine(max_model_len=512, dtype="BFloat16")
 # Put behind the prompt: a model of this size hardly heeds a system message.
 INSTRUCTIONS = {
@@ -79,7 +79,7 @@ def fit_rewards(models: Path, policy: Path) -> list[Report]:
 
 
 def policy_answers(policy: Path, prompts: list[Row]) -> dict[str, list[str]]:
-    """The policy's answers by request: two to each harmless question and to each prompt under each instruction."""
+    """The policy's answers by request: one to each harmless question and to each prompt under each instruction."""
     requests = [_request(f"benign/{index}", question) for index, question in enumerate(BENIGN)]
     for prompt in prompts:
         for name, instructions in INSTRUCTIONS.items():
