@@ -92,6 +92,9 @@ class RewardPool:
         while True:
             for batch in itertools.islice(waiting, in_flight - len(jobs)):
                 items = [item for _, row in batch for item in row]
+                if not items:  # prompts that could not be sampled
+                    yield from _split(batch, {name: [] for name in self.names})
+                    continue
                 jobs[next(number)] = batch, [worker.submit(items) for worker in self.workers]
             if not jobs:
                 return

@@ -120,3 +120,17 @@ def test_a_callable_that_is_not_there_shows_before_any_work(folder):
 )
 def test_models_share_gpus_without_straddling_two(models, gpus, expected):
     assert _gpu_share(models, gpus) == expected
+
+
+def test_a_batch_of_prompts_without_a_response_asks_nobody() -> None:
+    class Never:
+        """A stand-in for a worker: heads on statements cannot be given an empty batch."""
+
+        label, size = "never", 1
+
+        def submit(self, items):
+            raise AssertionError("asked")
+
+    pool = RewardPool([python("length")], [])
+    pool.workers = [Never()]
+    assert list(pool.stream([("a", []), ("b", [])])) == [("a", {"length": []}), ("b", {"length": []})]
