@@ -5,13 +5,11 @@
 prints the share ⟨Δ', Δ⟩ / ⟨Δ, Δ⟩ of the update Δ = (alpha / r) B A that the merged weights' change Δ' still carries.
 """
 
-import json
 import sys
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from mora_jobs import api
+from mora_jobs.align.soup import updates_of
 from mora_jobs.api.inputs import DType
 from mora_jobs.models import fetch, load_causal_lm
 
@@ -19,15 +17,9 @@ from mora_jobs.models import fetch, load_causal_lm
 def main(model: str, adapter: Path) -> None:
     uri = f"file://{Path(model.removeprefix('file://')).resolve()}" if model.startswith("file://") else model
     weights = dict(load_causal_lm(fetch(api.ModelRef(uri=uri)), DType.FLOAT32).named_parameters())
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    factors = load_file(adapter / "adapter_model.safetensors")
     left = whole = 0.0
-    for name, a in factors.items():
-        if ".lora_A." not in name:
-            continue
-        b = factors[name.replace("lora_A", "lora_B")].float()
-        update = config["lora_alpha"] / config["r"] * (b @ a.float())
-        weight = weights[name.removeprefix("base_model.model.").replace(".lora_A.weight", ".weight")].detach()
+    for module, update in updates_of(adapter).items():
+        weight = weights[f"{module.removeprefix('base_model.model.')}.weight"].detach()
         change = (weight + update).bfloat16().float() - weight.bfloat16().float()
         left += float((change * update).sum())
         whole += float((update * update).sum())

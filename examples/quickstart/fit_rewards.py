@@ -4,8 +4,9 @@ human-heads      helpful and harmless from people's labels that the package pyri
                  imported), with the policy's own answers to harmless questions as further harmless examples; truthful is not
                  fitted: nearness to the true minus nearness to the false statement that stands beside each prompt.
 contrast-heads   the policy answers each prompt under opposite instructions; the heads tell the two apart. They need no
-                 labels, and what they see is largely style, which rewriting can ask for: on plain answers the two harmless heads even disagree, as an
-                 answer that names dangers is cautious to the one and close to dangerous answers to the other.
+                 labels, and what they see is largely style, which rewriting can ask for: on plain answers the two
+                 harmless heads even disagree, as an answer that names dangers is cautious to the one and close to
+                 dangerous answers to the other.
 
 Both are linear heads over MiniLM. Run by prepare.py; nothing of the data is kept in the repository.
 """

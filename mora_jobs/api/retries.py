@@ -1,4 +1,4 @@
-"""Whether another attempt is made after one that ended badly: the same rule for `mora run` and for the operator."""
+"""Whether another attempt is made after one that ended badly: one rule, whoever runs the job."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

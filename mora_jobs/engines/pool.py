@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 class EnginePool:
     """Engines for one model, or for several that differ in their adapters only; a context manager that holds them.
 
-    `replicas` actors with the model (and its `variants`: Request.variant 1, 2, …), or, for a model behind a server, its connections (then Ray is not needed).
-    `credentials` are the job's, for the server's key. Entering waits until the first replica has loaded the model; the
+    `replicas` actors with the model (and its `variants`: Request.variant 1, 2, …), or, for a model behind a server, its
+    connections (then Ray is not needed). `credentials` are the job's, for the server's key. Entering waits until the first replica has loaded the model; the
     others join when they are ready. A replica that dies is started again and gets its requests again (a sample depends on
     its seed, not on who draws it). Raises UserError for the user's mistakes, EngineDied when replicas die without getting
     anything done, EndpointUnavailable when a server stays away.

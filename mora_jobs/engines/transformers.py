@@ -44,13 +44,14 @@ class TransformersEngine:
         check_settings(engine, EngineType.TRANSFORMERS, gpus=torch.cuda.is_available())
         wanted = checked_arguments(engine, EngineType.TRANSFORMERS).get("max_num_seqs")
         self._variants = [fetch(model) for model in models]
-        self._dtype, self._variant, local = engine.dtype, 0, self._variants[0]
+        self._dtype, local = engine.dtype, self._variants[0]
+        self._variant: int | None = 0
         self._model = self._load(0)
         limit = _max_model_len(self._model, local.uri, engine.max_model_len)
         self._prompting = Prompting(load_tokenizer(local), limit)
         self._end_ids = _end_ids(self._model, self._prompting.tokenizer)
-        self._slots = self._find_slots(wanted, limit)
         self._wanted, self._limit = wanted, limit
+        self._slots = self._find_slots()
         self.info = EngineInfo(
             engine=EngineType.TRANSFORMERS.value,
             version=transformers.__version__,
@@ -91,20 +92,24 @@ class TransformersEngine:
 
     def _switch(self, variant: int) -> None:
         if variant != self._variant:
-            self._model = self._slots = None  # two do not fit where one does
-            self._model, self._variant = self._load(variant), variant
-            self._slots = self._find_slots(self._wanted, self._limit)
+            self._model = self._slots = self._variant = None  # two do not fit where one does
+            self._model = self._load(variant)
+            self._slots = self._find_slots()
+            self._variant = variant
 
-    def _find_slots(self, wanted: int | None, limit: int) -> Slots | None:
-        if not suits(self._model, limit):
+    def _all_free(self) -> list[int]:
+        return list(range(self._slots.count if self._slots else 0))[::-1]
+
+    def _find_slots(self) -> Slots | None:
+        if not suits(self._model, self._limit):
             return None
         config = self._model.config.get_text_config(decoder=True)
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         token_bytes = 2 * config.num_hidden_layers * heads * width * self._model.dtype.itemsize
         fitting = CACHE_BYTES // (USUAL_TOKENS * token_bytes)
-        count = wanted or min(MAX_SLOTS, max(8, 1 << (max(1, fitting).bit_length() - 1)))
-        longest = min(limit, max(USUAL_TOKENS, CACHE_BYTES // (count * token_bytes)))
+        count = self._wanted or min(MAX_SLOTS, max(8, 1 << (max(1, fitting).bit_length() - 1)))
+        longest = min(self._limit, max(USUAL_TOKENS, CACHE_BYTES // (count * token_bytes)))
         slots = Slots(self._model, count, longest)
         with torch.inference_mode():
             if slots.independent():
@@ -117,7 +122,7 @@ class TransformersEngine:
         waiting: deque[Job] = deque()
         later: deque[Job] = deque()  # for another variant than the one at work
         rows: dict[int, Row] = {}
-        free = list(range(self._slots.count if self._slots else 0))[::-1]
+        free = self._all_free()
         with torch.inference_mode():
             while True:
                 busy = bool(waiting or rows)
@@ -133,8 +138,8 @@ class TransformersEngine:
                     elif busy and item.request.variant != self._variant:
                         later.append(item)
                     elif self._accept(item):
-                        if not waiting and not rows:
-                            free = list(range(self._slots.count if self._slots else 0))[::-1]
+                        if not busy:  # it may have brought other slots
+                            free = self._all_free()
                         waiting.append(item)
                     continue
                 try:
@@ -146,7 +151,7 @@ class TransformersEngine:
                 except Exception as error:
                     for job in {row.job for row in rows.values()} | set(waiting):
                         _settle(job.future, error=error)
-                    rows, free = {}, list(range(self._slots.count if self._slots else 0))[::-1]
+                    rows, free = {}, self._all_free()
                     waiting.clear()
         for job in {row.job for row in rows.values()} | set(waiting) | set(later):
             job.future.cancel()

@@ -1,7 +1,7 @@
 """A pool of engines or reward models that is opened when it is first needed and then kept."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -17,32 +17,25 @@ class Held(AbstractContextManager[Pool], Generic[Pool]):
 
     def __init__(self, open_pool: Callable[[], AbstractContextManager[Pool]]) -> None:
         self._open = open_pool
-        self._context: AbstractContextManager[Pool] | None = None
+        self._stack = ExitStack()
         self._pool: Pool | None = None
 
     def __enter__(self) -> Pool:
         if self._pool is None:
-            context = self._open()
-            self._pool = context.__enter__()
-            self._context = context
+            self._pool = self._stack.enter_context(self._open())
         return self._pool
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._leave(kind, error, trace)
+            self._pool = None
+            self._stack.__exit__(kind, error, trace)
 
     @property
     def is_open(self) -> bool:
         return self._pool is not None
 
     def close(self) -> None:
-        self._leave(None, None, None)
-
-    def _leave(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        context, self._context, self._pool = self._context, None, None
-        if context is not None:
-            context.__exit__(kind, error, trace)
+        self._pool = None
+        self._stack.close()

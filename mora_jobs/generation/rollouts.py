@@ -1,5 +1,6 @@
 """The sampling step: prompts in, a table of rollouts out, resumable at every prompt."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -37,7 +38,8 @@ def sample(
 
     Prompts stream through the engines with an always full queue; a prompt's rollouts are committed together. The seed
     of a prompt depends on sampling.seed and its id alone, so a resumed run draws what an unbroken one would have drawn.
-    `pool` is entered only if there is something to draw; `variant` is which of its models draws. A prompt that cannot be sampled (too long for the model) is committed with its error and no samples.
+    A prompt that cannot be sampled (too long for the model) is committed with its error and no samples. `pool` is entered
+    only if there is something to draw; `variant` is which of its models draws.
     """
     table = rollout_table(store, name)
     done = table.committed()
@@ -55,16 +57,11 @@ def sample(
     if first is None:
         return table  # nothing left: no engine is started
     with pool as engines, Appender(table) as rows:
-        for completion in engines.generate(_chain(first, todo)):
+        for completion in engines.generate(itertools.chain([first], todo)):
             rows.add(_row(waiting.pop(completion.id), completion, sampling))
             if on_row is not None:
                 on_row(completion)
     return table
-
-
-def _chain(first: Request, rest: Iterator[Request]) -> Iterator[Request]:
-    yield first
-    yield from rest
 
 
 def _row(prompt: Prompt, completion: Completion, sampling: api.Sampling) -> dict[str, object]:

@@ -41,8 +41,7 @@ def score(
     score. `on_row` is told the number of responses scored with each prompt.
     """
     table = score_table(store, rewards, name)
-    done = table.committed()
-    todo = ((key, items) for key, items in _items(rollouts) if key not in done)
+    todo = _items(rollouts, table.committed())
     first = next(todo, None)
     if first is None:
         return table  # nothing left: no reward model is loaded
@@ -63,8 +62,10 @@ def calibrated(
     )
 
 
-def _items(rollouts: Table) -> Iterator[tuple[str, list[Item]]]:
+def _items(rollouts: Table, done: set[str]) -> Iterator[tuple[str, list[Item]]]:
     for row in rollouts.rows(["id", "prompt", "fields", "samples"]):
+        if row["id"] in done:
+            continue
         fields = json.loads(row["fields"])
         yield (
             row["id"],
