@@ -1,24 +1,24 @@
 """A `mora run` of three real jobs, and kill -9 of its processes."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import yaml
+from processes import SECONDS, belonging, until
 from small_experiment import SmallExperiment
 
 HERE = Path(__file__).parent
 JOBS = {"rollout": "rolloutjob-small", "rewrite": "rewritejob-small", "align": "alignmentjob-small"}
 VICTIMS = ["driver", "actor", "run"]
 ACTORS = (b"ray::EngineHost", b"ray::RewardActor", b"ray::RayTrainWorker")
-SECONDS = 240.0  # for anything that one process waits for another to do
 Rows = dict[str, dict[str, object]]
 
 
@@ -63,7 +63,7 @@ class Experiment:
             assert self.process is not None
             self.process.kill()
             self.process.wait()
-            self._await(lambda: not self._processes((b"",)), "all processes to end")
+            self._await(lambda: not belonging(self.mark), "all processes to end")
         elif not pids:
             return False
         else:
@@ -129,23 +129,19 @@ class Experiment:
     def _processes(self, wanted: tuple[bytes, ...]) -> list[int]:
         """Processes of this run with one of `wanted` in their command line."""
         found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    command = (entry / "cmdline").read_bytes()
-                    ours = any(each in command for each in wanted) and bool(command)
-                    if ours and self.mark.encode() in (entry / "environ").read_bytes():
-                        found.append(int(entry.name))
-                except OSError:  # gone meanwhile
-                    continue
+        for process in belonging(self.mark):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                command = Path(f"/proc/{process}/cmdline").read_bytes()
+                if any(each in command for each in wanted):
+                    found.append(process)
         return found
 
     def _await(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, f"waited {SECONDS:g} s for {what}\n{self.log.read_text()}"
+        def checked() -> bool:
             assert self.process is None or self.process.poll() in (None, 0, -signal.SIGKILL), self.log.read_text()
-            time.sleep(0.01)
+            return condition()
+
+        until(checked, what)
 
 
 def _parts(manifest: Path) -> list[Path]:

@@ -1,15 +1,10 @@
 """Experiments of fake jobs (see fake_drivers/) for tests of the local runner."""
 
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-SECONDS = 270
-"""How long something may take that usually takes one: test machines are busy."""
 
 
 class Experiment:
@@ -95,26 +90,3 @@ class Experiment:
     def command(self, *more: str) -> list[str]:
         given = ["run", "-f", str(self.folder), "--workdir", str(self.workdir), *more]
         return [sys.executable, "-m", "mora_jobs.cli", *given]
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"waited {SECONDS} s for {what}")
-
-
-def belonging(marker: str) -> list[int]:
-    """Processes with `marker` in their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if marker.encode() in (entry / "environ").read_bytes() and (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found

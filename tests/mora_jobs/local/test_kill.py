@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from local_experiments import belonging, until
+from processes import belonging, until
 
 from mora_jobs.local.workdir import Workdir
 
