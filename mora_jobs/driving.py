@@ -39,10 +39,11 @@ def drive(job_file: Path, signals: StopSignals) -> int:
         _tell(record, error)
     finally:
         signals.close()
+    links = None
     if store is not None and is_claimed(store):
-        _keep(store, record, kept_log.content())
+        links = _keep(store, resolved, record, kept_log.content())
     outputs = _outputs(store) if store is not None and result is not None else []
-    reporter.finish(result, record, outputs, within=STOP_SECONDS if record.reason == "Stopped" else None)
+    reporter.finish(result, record, outputs, links, within=STOP_SECONDS if record.reason == "Stopped" else None)
     return exits.code(record)
 
 
@@ -86,10 +87,25 @@ def _tell(record: api.Exit, error: BaseException) -> None:
         log.error("%s: %s", record.reason, record.message, exc_info=error)
 
 
-def _keep(store: Store, record: api.Exit, lines: bytes) -> None:
-    """Beside the artifacts, where they outlive the pods. A store that fails now must not hide how the job ended."""
+def _keep(store: Store, resolved: api.ResolvedJob, record: api.Exit, lines: bytes) -> api.Links | None:
+    """Exit record, log and report, beside the artifacts, where they outlive the pods.
+
+    A store or a drawing that fails now must not hide how the job ended.
+    """
     try:
         write_json(store, "exit.json", record.to_dict())
         store.write("driver.log", lines)
+        links = api.Links(logs=f"{store.uri}/driver.log")
     except Exception as error:
         log.warning("exit.json could not be written: %s", error)
+        return None
+    if record.reason == "Stopped":
+        return links  # there is no time left, and another attempt will draw it
+    try:
+        from mora_jobs.report.of_driver import report
+
+        store.write("report.html", report(resolved, record, lines.decode()))
+    except Exception as error:
+        log.warning("the report could not be written: %s", error)
+        return links
+    return links.with_changes(report=f"{store.uri}/report.html")

@@ -22,6 +22,7 @@ from mora_jobs.artifacts.identity import claim, complete, is_complete
 from mora_jobs.artifacts.store import Store
 from mora_jobs.generation.prompts import digest_prompts
 from mora_jobs.progress.reporter import Reporter
+from mora_jobs.rewards.early import check_callables
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> AlignmentResult:
     pair_source = PairSource(spec, sources, kept_out)
     survey = None if store.exists(PAIRS) else pair_source.survey()
     make_plan(spec, store.uri, "")
+    if is_complete(store) is None:
+        check_callables(how.rewards, resolved.import_paths)
     claim(store, _identity(resolved, spec, sources), spec.output.overwrite_policy.value, job.metadata.uid)
     if is_complete(store) is not None:
         log.info("already complete: %s", store.uri)

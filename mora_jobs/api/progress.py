@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from .base import Model
-from .status import Checkpoint, Count, Exit, Metric, OutputRef, Progress
+from .status import Checkpoint, Count, Exit, Links, Metric, OutputRef, Progress
 
 MAX_BODY_BYTES = 65_536
 URL_VARIABLE = "KUBEFLOW_TRAINER_SERVER_URL"
@@ -53,6 +53,8 @@ class ProgressReport(Model):
     """The newest checkpoint."""
     outputs: Annotated[list[OutputRef], Field(max_length=8)] = []
     """Artifacts."""
+    links: Links | None = None
+    """Where the driver left its log and its report."""
     result: dict[str, Any] | None = None
     """The kind's own part of status: RolloutResult, RewriteResult or AlignmentResult."""
     exit: Exit | None = None

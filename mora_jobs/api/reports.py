@@ -38,6 +38,8 @@ def reported(report: ProgressReport, kind: str, attempt: int, now: datetime) -> 
         fields["checkpoint"] = report.checkpoint.to_dict()
     if report.outputs:
         fields["outputs"] = by_name([output.to_dict() for output in report.outputs])
+    if report.links is not None:
+        fields["links"] = report.links.to_dict()
     if report.exit is not None:
         fields["exit"] = {**report.exit.to_dict(), "attempt": attempt}
     return fields

@@ -212,10 +212,19 @@ def _add_results(commands: Commands) -> None:
         "report",
         "report",
         "write the HTML report",
-        "Write one self-contained HTML file about a workdir (of `mora run`), and print its path.",
-        "  mora report runs/quickstart",
+        "Write one self-contained HTML file, and print its path: about a workdir of `mora run`, or about a job of a cluster\n"
+        "and all that it refers to. Of a cluster's job what lies at its output.uri is read from here, with your rights.",
+        "  mora report runs/quickstart\n  mora report AlignmentJob/helpful -n research -o helpful.html",
     )
-    report.add_argument("subject", metavar="WORKDIR", type=Path, help="workdir of `mora run`")
+    report.add_argument("subject", metavar="WORKDIR|KIND/NAME", help="workdir of `mora run`, or a job of a cluster")
+    report.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="file to write; WORKDIR/report.html or NAME-report.html when absent",
+    )
+    _add_cluster(report)
 
     pareto = _command(
         commands,

@@ -125,7 +125,9 @@ class JobRecord:
         """A report of the driver. Raises ValidationError for one that is not of this kind."""
         fields = reported(report, self.job.kind, attempt, self._clock())
         with self._lock:
-            self.status |= fields
+            # The workdir's own log stays: it holds all attempts.
+            links = fields.get("links", {}) | self.status.get("links", {})
+            self.status |= fields | {"links": links}
             self._write()
 
     def end(self, exit: api.Exit, final: bool = False) -> float | None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from mora_jobs.api import Desired, Exit, Metric, Model, OutputRef, Progress, ProgressReport, number
+from mora_jobs.api import Desired, Exit, Links, Metric, Model, OutputRef, Progress, ProgressReport, number
 from mora_jobs.api.progress import ProgressReply
 from mora_jobs.api.status import Checkpoint
 from mora_jobs.stopping import Stopped
@@ -57,6 +57,7 @@ class Reporter:
         self._metrics: dict[str, float] = {}
         self._checkpoint: Checkpoint | None = None
         self._outputs: list[OutputRef] = []
+        self._links: Links | None = None
         self._thread: threading.Thread | None = None
         if wire is not None:
             self._thread = threading.Thread(target=self._send_all, name="progress", daemon=True)
@@ -124,13 +125,14 @@ class Reporter:
         status: Model | Mapping[str, Any] | None,
         exit: Exit,
         outputs: Sequence[OutputRef] = (),
+        links: Links | None = None,
         within: float | None = None,
     ) -> bool:
         """The last report. Retried until it is acknowledged, for `within` (or `final_seconds`) at most; True when it was."""
         with self._changed:
             self._closed = True
             self._result = status if status is not None else self._result
-            self._outputs = list(outputs)
+            self._outputs, self._links = list(outputs), links
             report = self._report(exit)
             self._changed.notify()
         if self._wire is None or self._thread is None:
@@ -159,6 +161,7 @@ class Reporter:
             metrics=[Metric(name=name[:64], value=number(value)) for name, value in finite[:MAX_METRICS]],
             checkpoint=self._checkpoint,
             outputs=self._outputs,
+            links=self._links,
             result=result.to_dict() if isinstance(result, Model) else None if result is None else dict(result),
             exit=exit,
         )

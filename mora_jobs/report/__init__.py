@@ -1,5 +1,5 @@
-"""The HTML report of a workdir: one self-contained file that can be sent to a colleague."""
+"""The HTML report of an experiment: one self-contained file that can be sent to a colleague."""
 
-from mora_jobs.report.write import write
+from mora_jobs.report.of_workdir import write
 
 __all__ = ["write"]

@@ -21,6 +21,7 @@ from mora_jobs.report.gain_charts import Gain
 from mora_jobs.report.style import Chart, as_number
 
 OVERALL = "overall"
+TRAINER_STATE = "trainer_state.json"  # of a checkpoint, as transformers writes it
 MOST_INTERVALS = 64  # policies whose means get intervals; each costs a resampling
 
 
@@ -169,9 +170,17 @@ def _base_volume(front: Front | None, document: Mapping[str, Any]) -> float | No
 
 
 def _histories(store: Store) -> dict[str, Sequence[Mapping[str, Any]]]:
-    """The log of every training that has ended, by name."""
-    logs = [path for path in store.list("trainings") if path.endswith("/log.json") and path.count("/") == 2]
-    return {path.split("/")[1]: read_json(store, path) or [] for path in logs}
+    """The logged steps of every training by its name; of one that still runs, those up to its newest checkpoint."""
+    found: dict[str, Sequence[Mapping[str, Any]]] = {}
+    for path in sorted(store.list("trainings")):
+        _, training, *below = path.split("/")
+        if below == ["log.json"]:
+            found[training] = read_json(store, path) or []
+        elif path.endswith(f"/{TRAINER_STATE}") and not store.exists(f"trainings/{training}/log.json"):
+            # Sorted: a later checkpoint comes later.
+            history = (read_json(store, path) or {}).get("log_history", [])
+            found[training] = [row for row in history if "loss" in row]
+    return found
 
 
 def _evaluations(document: Mapping[str, Any], rewards: Sequence[str], base: Mapping[str, Any] | None) -> list[Chart]:

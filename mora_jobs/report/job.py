@@ -1,7 +1,6 @@
 """What the report says about any job, whatever its kind and however far it came."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,10 +12,11 @@ from mora_jobs.api import Phase
 from mora_jobs.artifacts.document import read_json
 from mora_jobs.artifacts.identity import COMPLETE, JOB, without_secrets
 from mora_jobs.artifacts.store import Store
-from mora_jobs.local.workdir import Workdir
 from mora_jobs.report.figures import count, plural, span
+from mora_jobs.report.subject import ShownJob
 
 LOG_LINES = 25
+OWN_METADATA = ("name", "namespace", "labels")
 _NOT_PRINTED = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -104,18 +104,16 @@ class Head:
         return self.shown.status.completion_time if self.shown.status else None
 
 
-def head(place: Workdir, key: str, thing: Mapping[str, Any]) -> Head:
-    """The outline of the job `key`, whose status file holds `thing`."""
-    shown = api.KINDS[thing["kind"]].model_validate(thing)
-    try:
-        resolved = api.ResolvedJob.load(place.job_file(key).read_bytes())
-    except FileNotFoundError:  # it never started
-        resolved = api.ResolvedJob(job=shown)
+def head(job: ShownJob) -> Head:
+    """The outline of a job."""
+    shown = job.shown
     document = without_secrets(shown.to_dict())
     document.pop("status", None)
+    document["metadata"] = {name: value for name, value in document["metadata"].items() if name in OWN_METADATA}
     settings = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
     unfinished = shown.status is None or shown.status.phase is not Phase.COMPLETE
-    return Head(resolved, shown, settings, log=_tail(place, key) if unfinished else "")
+    log = "\n".join(printable(job.log).splitlines()[-LOG_LINES:]) if unfinished else ""
+    return Head(job.resolved, shown, settings, log=log)
 
 
 def own_artifacts(resolved: api.ResolvedJob) -> Store | None:
@@ -141,14 +139,3 @@ def digests(store: Store, status: Any) -> list[Digest]:
 def printable(text: str) -> str:
     """The text without colours and other control characters of a terminal."""
     return _NOT_PRINTED.sub("", text)
-
-
-def _tail(place: Workdir, key: str) -> str:
-    try:
-        with place.log_file(key).open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - 16384))
-            lines = file.read().decode(errors="replace").splitlines()
-    except FileNotFoundError:
-        return ""
-    return printable("\n".join(lines[-LOG_LINES:]))

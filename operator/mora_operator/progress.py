@@ -29,7 +29,7 @@ from .workqueue import ShutDown, WorkQueue
 
 log = logging.getLogger(__name__)
 FIELD_MANAGER = "mora-progress"
-REPORTED = ("progress", "metrics", "checkpoint", "outputs", "exit")
+REPORTED = ("progress", "metrics", "checkpoint", "outputs", "links", "exit")
 PLURALS = {resource.plural: kind for kind, resource in JOBS.items()}
 
 
@@ -200,6 +200,8 @@ def standing(status: Object, kind: str, attempt: int) -> Object:
     """Our members as status has them. Server-side apply removes what we leave out, so each write repeats them."""
     names = (*REPORTED, *(field.alias or name for name, field in RESULTS[kind].model_fields.items()))
     fields = {name: status[name] for name in names if name in status}
+    if "links" in fields:  # the dashboard's is the reconciler's
+        fields["links"] = {name: uri for name, uri in fields["links"].items() if name != "dashboardURL"}
     if fields.get("exit", {}).get("attempt") != attempt:
         fields.pop("exit", None)  # how an earlier attempt ended says nothing about this one
     return fields

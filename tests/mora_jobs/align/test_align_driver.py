@@ -94,6 +94,7 @@ def in_this_process(monkeypatch):
             export(store.uri, spec, plan.tasks, point)
         return point_model(store, spec, point)
 
+    monkeypatch.setattr(driver, "check_callables", lambda rewards, import_paths: None)  # they are never called
     monkeypatch.setattr(driver, "measure", fake_measure)
     monkeypatch.setattr(driver, "hand_over", here)
     monkeypatch.setattr(
@@ -270,4 +271,13 @@ def test_a_job_that_is_asked_to_stop_saves_and_goes_on_where_it_was(make_task):
 def test_a_mistake_is_found_before_anything_is_written(make_job, tmp_path, spec, message):
     with pytest.raises(UserError, match=message):
         run(make_job(**spec), Reporter())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_judge_that_is_not_there_is_found_before_training(make_job, tmp_path):
+    judge = {"name": "judge", "python": {"callable": "align_rewards:absent"}}
+    prompts = {"uri": f"file://{tmp_path}/heldout.jsonl"}
+    with pytest.raises(UserError, match="absent"):
+        run(make_job(evaluation={"prompts": prompts, "rewards": [judge]}), Reporter())
     assert not (tmp_path / "out").exists()

@@ -119,7 +119,11 @@ def test_mistakes_are_one_line_and_exit_code_2(mora, arguments, line):
 def test_a_folder_that_is_no_workdir(tmp_path, capsys):
     assert main(["get", "--workdir", str(tmp_path)]) == 2
     assert main(["report", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.count("is no workdir of `mora run`") == 2
+    assert main(["report", "runs/none"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [("is no workdir of `mora run`" in line, "nor KIND/NAME" in line) for line in lines] == [
+        (True, False), (False, True), (False, True)
+    ]  # fmt: skip
 
 
 def test_a_cluster_that_is_not_there_is_one_line_and_exit_code_3(tmp_path, monkeypatch, capsys):

@@ -41,6 +41,11 @@ def test_jobs_run_in_the_order_of_their_references_and_independent_ones_side_by_
     written = {"name": "steps", "uri": f"file://{experiment.workdir}/out/first/steps", "digest": "sha256:3"}
     assert status["outputs"] == [written]
     assert status["exit"] == {"class": "Success", "reason": "Complete", "message": "", "attempt": 1}
+    # The driver leaves a report beside its artifacts; the log of the workdir holds all attempts.
+    report = experiment.workdir / "out" / "first" / "report.html"
+    log_file = experiment.workdir / "logs" / "rolloutjob-first.log"
+    assert status["links"] == {"logs": log_file.as_uri(), "report": report.as_uri()}
+    assert "1 job, complete" in report.read_text()
 
 
 def test_a_failure_stops_what_depends_on_it_and_nothing_else_and_running_again_goes_on(experiment, run):

@@ -1,20 +1,19 @@
-"""Write the report of a workdir: read every job's status and artifacts, draw, and fill one HTML page."""
+"""From a subject to one HTML page: read every job's artifacts, draw them, and fill the page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mora_jobs import api
 from mora_jobs.artifacts.failures import StoreUnavailable
 from mora_jobs.artifacts.store import Store
 from mora_jobs.errors import UserError
-from mora_jobs.local.workdir import Workdir, replace
 from mora_jobs.report.alignment_section import AlignmentSection, alignment_section
 from mora_jobs.report.job import Head, digests, head, own_artifacts
 from mora_jobs.report.page import Page, fill
 from mora_jobs.report.rewrite_section import RewriteSection, rewrite_section
 from mora_jobs.report.rollout_section import RolloutSection, rollout_section
+from mora_jobs.report.subject import Subject
 
 ORDER = list(api.KINDS)
 Body = RolloutSection | RewriteSection | AlignmentSection
@@ -28,19 +27,13 @@ class Section:
     body: Body | None
 
 
-def write(workdir: Path) -> Path:
-    """Write WORKDIR/report.html and return its path. Nothing outside the file is needed to read it.
-
-    Jobs that are not finished are shown as far as they are. UserError for a workdir whose files are damaged.
-    """
-    place = Workdir(workdir)
-    sections = [_section(head(place, key, thing)) for key, thing in place.objects().items()]
+def draw(subject: Subject) -> bytes:
+    """The page, UTF-8; nothing outside it is needed to read it. Jobs that are not finished are shown as far as they are."""
+    sections = [_section(head(job)) for job in subject.jobs]
     # References come first; among jobs of a kind, the order in which they ran.
     sections.sort(key=lambda s: (ORDER.index(s.head.job.kind), str(_start(s.head)), s.head.name))
-    page = fill(Page(title=place.root.name, sections=sections, events=place.events()))
-    target = place.root / "report.html"
-    replace(target, page.encode("utf-8", "replace"))
-    return target
+    page = fill(Page(title=subject.title, sections=sections, events=subject.events))
+    return page.encode("utf-8", "replace")
 
 
 def _start(outline: Head) -> Any:
