@@ -61,6 +61,9 @@ def environment(choice: Choice, threads: int) -> dict[str, str]:
     # Waiting OpenMP threads that spin cost up to 15 times when anything else runs on the machine.
     # MKL_DYNAMIC: another number of threads now and then would mean other last bits now and then.
     quiet |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "MKL_DYNAMIC": "FALSE"}
+    if choice.type is EngineType.TRANSFORMERS:
+        # Threads have buffers of their own; without this MKL's last bits depend on how a buffer happens to be aligned.
+        quiet["MKL_CBWR"] = "AUTO,STRICT"
     if choice.type is EngineType.VLLM:
         quiet |= {
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a process of its own takes 30 s more to start

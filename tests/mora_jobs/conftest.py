@@ -9,6 +9,8 @@ import pytest
 # Read once at import by huggingface_hub: tests never ask a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Read once by MKL: engines in this process compute as those that a pool starts (engines/choice.py).
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
