@@ -3,8 +3,6 @@
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +11,8 @@ import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mora_jobs.align.checkpoints import Checkpoints
+from mora_jobs.align.notes import Desire, Note
 from mora_jobs.align.task import Task
-
-
-class Desire(IntEnum):
-    """What the driver wants of the workers."""
-
-    CONTINUE = 0
-    CHECKPOINT = 1
-    STOP = 2
-
-
-@dataclass(frozen=True)
-class Note:
-    """How far a training is."""
-
-    training: str
-    stage: str
-    completed: int
-    total: int
-    epoch: float = 0.0
-    figures: dict[str, float] = field(default_factory=dict)
-    checkpoint: int = 0
-    """Step of the newest checkpoint."""
 
 
 class Pulse(TrainerCallback):

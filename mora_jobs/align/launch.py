@@ -16,7 +16,7 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from mora_jobs.align.callbacks import Desire, Note
+from mora_jobs.align.notes import Desire, Note
 from mora_jobs.align.task import Task
 from mora_jobs.engines.cluster import connect, total
 from mora_jobs.errors import UserError

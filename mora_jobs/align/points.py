@@ -6,6 +6,7 @@ from pathlib import Path
 import ray
 
 from mora_jobs import api
+from mora_jobs.align.adapters import adapter_folder
 from mora_jobs.align.plan import Plan, Point
 from mora_jobs.align.task import Task
 from mora_jobs.api.training import Save
@@ -43,7 +44,6 @@ def snapshot_model(task: Task, uri: str) -> api.ModelRef:
 def export(root: str, spec: api.AlignmentSpec, tasks: dict[str, Task], point: Point) -> None:
     """Make the point's model from what the trainings learned, and upload it."""
     from mora_jobs.align.export import export_adapter, export_full, export_merged
-    from mora_jobs.align.worker import adapter_folder
     from mora_jobs.models import fetch
 
     store = Store(root)

@@ -8,13 +8,13 @@ same, and bf16 weights would round most of a small ΔW away.
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mora_jobs.align.adapters import ADAPTER_CONFIG, write_config
 from mora_jobs.align.likelihood import add_response_likelihood
 from mora_jobs.align.sharding import whole
 from mora_jobs.api.inputs import DType
@@ -24,8 +24,6 @@ from mora_jobs.models import LocalModel, load_causal_lm
 
 FROZEN = "frozen"
 TRAINED = "default"  # PEFT saves the adapter of this name at the top of a folder, where every engine looks for it
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 Policy = PreTrainedModel | PeftModel
 
 
@@ -93,11 +91,6 @@ def save_policy(
     else:
         model.save_pretrained(folder, state_dict={name: value.to(dtype) for name, value in state.items()})
         tokenizer.save_pretrained(folder)
-
-
-def write_config(config: dict[str, Any], folder: Path) -> None:
-    """adapter_config.json, the same bytes for the same content."""
-    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _lora_config(lora: LoRA) -> LoraConfig:

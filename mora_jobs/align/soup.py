@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mora_jobs.align.policy import ADAPTER_CONFIG, ADAPTER_WEIGHTS, write_config
+from mora_jobs.align.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, write_config
 from mora_jobs.errors import UserError
 
 FACTOR = re.compile(r"(.+)\.lora_([AB])\.weight")

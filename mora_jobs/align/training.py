@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from mora_jobs import api
-from mora_jobs.align.callbacks import Desire, Note
-from mora_jobs.align.launch import Trainings
+from mora_jobs.align.notes import Desire, Note
 from mora_jobs.align.plan import Plan
 from mora_jobs.align.task import Task
 from mora_jobs.api import Desired
@@ -27,6 +26,9 @@ def run_trainings(plan: Plan, spec: api.AlignmentSpec, reporter: Reporter) -> No
     todo = [[task for task in tasks if task.result() is None] for tasks in rounds]
     if not any(todo):
         return
+    # Imported late: Ray Train brings torch, which a driver that only measures does without.
+    from mora_jobs.align.launch import Trainings
+
     with Trainings(spec.front.parallel) as trainings:
         progress = _Progress(plan, spec, reporter, len(plan.tasks) - sum(map(len, todo)))
         for tasks in filter(None, todo):

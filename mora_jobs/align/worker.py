@@ -14,9 +14,11 @@ import torch.distributed as dist
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
 from mora_jobs.align import methods, reference
+from mora_jobs.align.adapters import adapter_folder
 from mora_jobs.align.batches import steps_per_epoch
-from mora_jobs.align.callbacks import Desire, Note, Pulse, Snapshots, StoreSaver
+from mora_jobs.align.callbacks import Pulse, Snapshots, StoreSaver
 from mora_jobs.align.checkpoints import Checkpoints
+from mora_jobs.align.notes import Desire, Note
 from mora_jobs.align.pairs import PAIRS
 from mora_jobs.align.policy import Policy, load_policy, load_reference, save_policy, trained_state
 from mora_jobs.align.sharding import shard
@@ -180,12 +182,6 @@ def _frozen_adapter(task: Task, scratch: Path) -> Path | None:
         return None
     combine([(adapter_folder(uri), 1.0) for uri in task.frozen], scratch / "frozen")
     return scratch / "frozen"
-
-
-def adapter_folder(uri: str) -> Path:
-    """A local copy of an adapter folder."""
-    parent, _, name = uri.rstrip("/").rpartition("/")
-    return Store(parent).local(name)
 
 
 def _reference(

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from mora_jobs import api
 from mora_jobs.align import driver, launch
-from mora_jobs.align.callbacks import Desire, Note
 from mora_jobs.align.driver import run
+from mora_jobs.align.notes import Desire, Note
 from mora_jobs.align.plan import Plan, make_plan
 from mora_jobs.align.points import export, point_model
 from mora_jobs.align.soup import updates_of

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from mora_jobs.align.callbacks import Desire
+from mora_jobs.align.notes import Desire
 from mora_jobs.align.task import Task
 from mora_jobs.align.worker import train
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mora_jobs.align import methods
-from mora_jobs.align.callbacks import Desire
 from mora_jobs.align.methods.dpo import DPO
+from mora_jobs.align.notes import Desire
 from mora_jobs.align.worker import train
 from mora_jobs.api import PairRule
 from mora_jobs.api.training import Method, MethodName

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from mora_jobs.align.callbacks import Desire, Note
+from mora_jobs.align.notes import Desire, Note
 from mora_jobs.align.task import Task
 from mora_jobs.align.worker import train
 from mora_jobs.errors import UserError

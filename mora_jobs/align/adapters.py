@@ -1,0 +1,21 @@
+"""The files of a LoRA adapter, in PEFT's layout."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mora_jobs.artifacts.store import Store
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def adapter_folder(uri: str) -> Path:
+    """A local copy of an adapter folder."""
+    parent, _, name = uri.rstrip("/").rpartition("/")
+    return Store(parent).local(name)
+
+
+def write_config(config: dict[str, Any], folder: Path) -> None:
+    """adapter_config.json, the same bytes for the same content."""
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
