@@ -58,12 +58,8 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> AlignmentResult:
     models = {BASE: spec.model} | {point.name: hand_over(store, spec, plan, point) for point in plan.points}
     snapshots = _snapshots(plan)
 
-    def tell(stage: str, policy: str, done: int, total: int) -> None:
-        unit = "Prompts" if stage == "Evaluation" else "Responses"
-        reporter.update(done, total, unit, stage=f"{stage} of {policy}"[:64])
-
     all_models = models | {name: model for name, (_, _, model) in snapshots.items()}
-    scores = measure(store, all_models, kept_out, how, resolved.import_paths, tell)
+    scores = measure(store, all_models, kept_out, how, resolved.import_paths, reporter)
     frozen = calibration(store, how, sources, scores[BASE])
     ids = [prompt.id for prompt in kept_out.prompts]
     values = {name: per_prompt(table, ids, how, frozen) for name, table in scores.items()}

@@ -1,6 +1,6 @@
 """Measuring a policy: rollouts of the held-out prompts, scored and calibrated; the same seeds for every policy."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +20,13 @@ from mora_jobs.estimators.bootstrap import present_mean
 from mora_jobs.generation.held import Held
 from mora_jobs.generation.rollouts import sample
 from mora_jobs.generation.scores import calibrated, score
+from mora_jobs.progress.reporter import Reporter
 from mora_jobs.rewards.calibration import Calibration
 from mora_jobs.rewards.pool import RewardPool
 
 CALIBRATION = "evaluation/calibration.json"
-OnItem = Callable[[str, str, int, int], None]
-"""(stage, policy, done, total)"""
+MOST_STAGE = 64
+"""Characters of a stage's name in status."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def measure(
     held_out: HeldOut,
     how: Measurement,
     import_paths: Sequence[str],
-    on_item: OnItem,
+    reporter: Reporter,
 ) -> dict[str, Table]:
     """Raw scores of each policy, as the tables evaluation/<name>/rollouts and …/scores. Resumable at every prompt.
 
@@ -97,9 +98,9 @@ def measure(
         engines = Held(partial(EnginePool, first, how.engine, how.sampling, how.replicas, variants=others))
         with closing(engines):
             for variant, name in enumerate(names):
-                rollouts[name] = _answers(store, name, engines, variant, held_out, how, on_item)
+                rollouts[name] = _answers(store, name, engines, variant, held_out, how, reporter)
     with closing(Held(lambda: RewardPool(how.rewards, import_paths, how.credentials))) as pool:
-        return {name: _judged(store, name, table, held_out, how, pool, on_item) for name, table in rollouts.items()}
+        return {name: _judged(store, name, table, held_out, how, pool, reporter) for name, table in rollouts.items()}
 
 
 def _judged(
@@ -109,15 +110,10 @@ def _judged(
     held_out: HeldOut,
     how: Measurement,
     pool: Held[RewardPool],
-    on_item: OnItem,
+    reporter: Reporter,
 ) -> Table:
-    done, total = 0, len(held_out.prompts) * how.sampling.samples_per_prompt
-
-    def count(items: int) -> None:
-        nonlocal done
-        done += items
-        on_item("Judging", name, done, total)
-
+    total = len(held_out.prompts) * how.sampling.samples_per_prompt
+    count = reporter.counter(total, "Responses", f"Judging of {name}"[:MOST_STAGE])
     return score(_folder(store, name), "scores", rollouts, rewards=how.names, pool=pool, on_row=count)
 
 
@@ -128,15 +124,9 @@ def _answers(
     variant: int,
     held_out: HeldOut,
     how: Measurement,
-    on_item: OnItem,
+    reporter: Reporter,
 ) -> Table:
-    done = 0
-
-    def count(_: object) -> None:
-        nonlocal done
-        done += 1
-        on_item("Evaluation", name, done, len(held_out.prompts))
-
+    answered = reporter.counter(len(held_out.prompts), "Prompts", f"Evaluation of {name}"[:MOST_STAGE])
     return sample(
         _folder(store, name),
         "rollouts",
@@ -144,7 +134,7 @@ def _answers(
         pool=engines,
         sampling=how.sampling,
         variant=variant,
-        on_row=count,
+        on_row=lambda _: answered(1),
     )
 
 

@@ -105,6 +105,17 @@ class Reporter:
         if stop:
             raise Stopped
 
+    def counter(self, total: int, unit: str, stage: str) -> Callable[[int], None]:
+        """A function that is told how many more of `total` units are done, and reports the sum: for stages that only count."""
+        done = 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            self.update(done, total, unit, stage=stage)
+
+        return count
+
     @property
     def stage(self) -> str:
         """What the job is doing, as `update` said last."""

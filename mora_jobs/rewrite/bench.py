@@ -1,6 +1,6 @@
 """The measuring bench of a RewriteJob: the policy and the rewards of its rollout job, on any prompts, under any seed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -71,17 +71,18 @@ class Bench:
     def measure(self, folder: str, prompts: Sequence[Prompt], seed: int, stage: str) -> dict[str, Figures]:
         """Figures of each prompt by id, from fresh rollouts under `seed` in the tables below `folder`."""
         store = self.store.child(folder) if folder else self.store
+        drawn = self.reporter.counter(len(prompts), "Prompts", stage)
         rollouts = sample(
             store,
             "rollouts",
             prompts,
             pool=self._engines,
             sampling=self.sampling.with_changes(seed=seed),
-            on_row=self._count(len(prompts), "Prompts", stage),
+            on_row=lambda _: drawn(1),
         )
         self._make_room(self._engines)
         responses = len(prompts) * self.sampling.samples_per_prompt
-        count = self._count(responses, "Responses", f"{stage}Scores")
+        count = self.reporter.counter(responses, "Responses", f"{stage}Scores")
         scores = score(store, "scores", rollouts, rewards=self.dimensions, pool=self._rewards, on_row=count)
         self._make_room(self._rewards)
         wanted = {prompt.id for prompt in prompts}
@@ -92,16 +93,6 @@ class Bench:
     def _make_room(held: Held[Any]) -> None:
         if held.is_open and total("GPU") > 0:
             held.close()
-
-    def _count(self, total: int, unit: str, stage: str) -> Callable[[object], None]:
-        done = 0
-
-        def count(items: object) -> None:  # a number of responses, or one prompt's rollouts
-            nonlocal done
-            done += items if isinstance(items, int) else 1
-            self.reporter.update(done, total, unit, stage=stage)
-
-        return count
 
     def figures(self, u: NDArray[np.float64]) -> Figures:
         """Figures of one prompt's calibrated scores u[N, K]."""

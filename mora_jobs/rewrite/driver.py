@@ -148,16 +148,10 @@ def _candidates(
     reporter: Reporter,
 ) -> tuple[list[Candidate], Reasons]:
     """Those whose text passed, and the reasons of all."""
-    done = 0
-
-    def count(_: int) -> None:
-        nonlocal done
-        done += 1
-        reporter.update(done, len(targets), "Prompts", stage="Rewrites")
-
+    rewritten = reporter.counter(len(targets), "Prompts", "Rewrites")
     defined = definitions(dimensions, {intent.dimension: intent.definition for intent in spec.intents})
     template = _template(spec, resolved)
-    table = write_candidates(store, spec, template, source.spec.model, targets, defined, count)
+    table = write_candidates(store, spec, template, source.spec.model, targets, defined, lambda _: rewritten(1))
     reasons: Reasons = {
         f"{row['id']}~{number}": candidate["reason"]
         for row in table.rows()

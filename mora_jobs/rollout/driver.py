@@ -87,20 +87,13 @@ def _score(
     resolved: api.ResolvedJob, spec: api.RolloutSpec, store: Store, reporter: Reporter, rollouts: Table
 ) -> Table:
     total = rollouts.count() * spec.sampling.samples_per_prompt
-    scored = 0
-
-    def count(items: int) -> None:
-        nonlocal scored
-        scored += items
-        reporter.update(scored, total, "Responses", stage="Scores")
-
     return score(
         store,
         "scores",
         rollouts,
         rewards=[reward.name for reward in spec.rewards],
         pool=RewardPool(spec.rewards, resolved.import_paths, spec.credentials),
-        on_row=count,
+        on_row=reporter.counter(total, "Responses", "Scores"),
     )
 
 

@@ -76,7 +76,7 @@ def document(resolved: api.ResolvedJob) -> dict:
 def in_this_process(monkeypatch):
     """The driver without Ray: real trainings and exports here, and scores that depend on the policy's name alone."""
 
-    def fake_measure(store, models, held_out, how, import_paths, on_item):
+    def fake_measure(store, models, held_out, how, import_paths, reporter):
         tables = {}
         for number, name in enumerate(models):
             tables[name] = score_table(store.child(f"evaluation/{name}"), how.names)
