@@ -250,7 +250,10 @@ def test_a_job_that_is_asked_to_stop_saves_and_goes_on_where_it_was(make_task):
                 self.stop()
 
     steps = 600  # more than a fast machine does between two looks
-    task = make_task(trainer={"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": steps})
+    task = make_task(
+        trainer={"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": steps},
+        checkpoint={"intervalSteps": steps},
+    )
     with pytest.raises(Stopped):
         run_trainings(Plan(((task,),), ()), task.spec, Impatient())
     ((name, _),) = [path.split("/")[1:] for path in task.store.list("checkpoints") if path.endswith("_complete.json")]
