@@ -237,7 +237,8 @@ def status_of(view: View, verdict: Verdict) -> dict[str, Any]:
         written["completionTime"] = (rayjob.end_time if rayjob else None) or _text(view.now)
     if rayjob is not None and rayjob.dashboard_url:
         url = rayjob.dashboard_url
-        written["links"] = {"dashboardURL": url if "://" in url else f"http://{url}"}
+        # Beside what the driver has left there: a member that differs is sent again and again.
+        written["links"] = dict(status.get("links") or {}) | {"dashboardURL": url if "://" in url else f"http://{url}"}
     if verdict.failure is not None:
         past = _past(view, view.current, verdict.failure)
         written["attemptHistory"] = [past, *status.get("attemptHistory", [])][:HISTORY_LIMIT]

@@ -120,5 +120,29 @@ def test_events_of_a_job_and_of_what_was_made_for_it(cluster, mora):
     ]
 
 
+def test_a_report_of_a_job_and_of_what_it_refers_to(cluster, mora, tmp_path):
+    folder = {"output": {"uri": f"file://{tmp_path}/rollout"}}  # as a volume that is mounted here, too
+    cluster.apply(JOB | {"metadata": {"name": "first", "namespace": NAMESPACE}, "spec": JOB["spec"] | folder})
+    spec = {
+        "source": {"rolloutJobRef": {"name": "first"}},
+        "rewriter": {"templates": [{"name": "all", "template": "{{ prompt }} Why?"}]},
+        "output": {"uri": f"file://{tmp_path}/rewrite"},
+    }
+    second = {
+        "apiVersion": JOB["apiVersion"],
+        "kind": "RewriteJob",
+        "metadata": {"name": "second", "namespace": NAMESPACE},
+    }
+    cluster.apply(second | {"spec": spec})
+    page = tmp_path / "page.html"
+    assert mora("report", "rwj/second", "-o", str(page)) == (0, f"{page}\n", "")
+    text = page.read_text()
+    assert "0 jobs of 2 complete" in text
+    assert text.index('id="RolloutJob-first"') < text.index('id="RewriteJob-second"')
+    assert "s3://bucket/prompts.jsonl" in text  # the settings
+    code, _, err = mora("report", "rwj/none")
+    assert (code, err.count("\n")) == (2, 1)
+
+
 def test_a_namespace_without_jobs(mora):
     assert mora("get", where="empty") == (0, "", "no jobs found\n")

@@ -142,14 +142,17 @@ def test_the_life_of_a_job(team: Team) -> None:
     assert seen["phase"] == "Running"
 
     outputs = [{"name": "rollouts", "uri": "file:///mnt/mora/volumes/data/runs/life/rollouts", "items": 8}]
-    assert team.report("life", {"outputs": outputs, "exit": EXIT}).status_code == 200
+    links = {"report": "file:///mnt/mora/volumes/data/runs/life/report.html"}
+    assert team.report("life", {"outputs": outputs, "links": links, "exit": EXIT}).status_code == 200
     kept = team.status("life")  # the last report is written before it is acknowledged
     assert kept["exit"] == EXIT | {"attempt": 1}
     assert kept["outputs"][0]["uri"] == "pvc://data/runs/life/rollouts"
+    assert kept["links"]["report"] == "pvc://data/runs/life/report.html"
     assert kept["rollouts"]["samples"] == 16, "what was reported before stays"
 
     team.kuberay_says("life-a1", SUCCEEDED)
     done = team.await_phase("life", "Complete")
+    assert done["links"]["report"] == kept["links"]["report"]
     conditions = {condition["type"]: condition["status"] for condition in done["conditions"]}
     assert conditions["Complete"] == conditions["Ready"] == "True"
     assert conditions["Failed"] == conditions["Stalled"] == conditions["Reconciling"] == "False"

@@ -213,6 +213,14 @@ def test_what_was_decided_is_not_written_twice() -> None:
         assert changes(status, later) == {}
 
 
+def test_what_the_driver_linked_to_stays_beside_the_dashboard() -> None:
+    left = {"logs": "s3://bucket/run/driver.log", "report": "s3://bucket/run/report.html"}
+    running = rayjob(**RUNNING, dashboardURL="tiny-head:8265")
+    status = decide(rollout_job(), observed(running, links=left)).status
+    assert status is not None
+    assert status["links"] == left | {"dashboardURL": "http://tiny-head:8265"}
+
+
 def test_a_spec_that_cannot_be_read_is_stalled() -> None:
     status = stalled(observed(), NOW, "InvalidSpec", "spec.model: missing")
     assert true_ones(status) == {"InputsReady", "Stalled"}
