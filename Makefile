@@ -40,7 +40,7 @@ e2e: .venv/.dev  ## the slow tests, and those that need a cluster (KUBECONFIG)
 	$(BIN)/pytest -m "slow or e2e"
 
 bench: .venv/.dev  ## speed against the peer, as ratios
-	$(BIN)/python benchmarks/rollouts.py
+	$(BIN)/python benchmarks/rollouts.py speed --rounds 3 --prompts 32
 
 docs: generate  ## docs that are made from code
 
