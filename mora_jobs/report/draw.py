@@ -43,6 +43,14 @@ def _start(outline: Head) -> Any:
 def _section(outline: Head) -> Section:
     """The job with what its artifacts hold; a note says why they cannot be read."""
     status = outline.shown.status
+    uri = outline.job.spec.output.uri
+    if uri.startswith("pvc://"):
+        left = status.links.report if status and status.links else None
+        beside = f" The driver left its own report there: {left}." if left else ""
+        outline.notes.append(
+            f"The artifacts lie on a volume of the cluster, {uri}, which cannot be read from here.{beside}"
+        )
+        return Section(outline, None)
     try:
         store = own_artifacts(outline.resolved)
         body = _body(outline.resolved, _status(outline.job, status), store)

@@ -11,6 +11,8 @@ from mora_jobs.artifacts.store import Store
 from mora_jobs.cli import main
 from mora_jobs.errors import UserError
 from mora_jobs.report import write
+from mora_jobs.report.draw import draw
+from mora_jobs.report.subject import ShownJob, Subject
 
 
 def test_while_rollouts_are_drawn(experiment: Experiment) -> None:
@@ -71,6 +73,21 @@ def test_artifacts_that_are_gone_or_damaged_are_named(experiment: Experiment) ->
     page = read(write(experiment.folder))
     assert f"The artifacts are no longer at {first.spec.output.uri}." in page.text
     assert f"The artifacts cannot be read: {second.spec.output.uri}/curves.json: is damaged" in page.text
+
+
+def test_artifacts_on_a_volume_of_a_cluster(tmp_path: Path) -> None:
+    """As `mora report KIND/NAME` sees it from outside."""
+    spec = {
+        "model": {"uri": "pvc://data/model"},
+        "prompts": {"uri": "pvc://data/prompts.jsonl"},
+        "rewards": [{"name": "one", "http": {"url": "http://rewards"}}],
+        "output": {"uri": "pvc://data/runs/a"},
+    }
+    status = {"phase": "Complete", "links": {"report": "pvc://data/runs/a/report.html"}}
+    job = api.RolloutJob.model_validate({"metadata": {"name": "a"}, "spec": spec, "status": status})
+    file = tmp_path / "page.html"
+    file.write_bytes(draw(Subject("a", [ShownJob(api.ResolvedJob(job=job), job)])))
+    assert "its own report there: pvc://data/runs/a/report.html." in read(file).text
 
 
 def test_an_empty_workdir(tmp_path: Path) -> None:
