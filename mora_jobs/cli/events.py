@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import names
-from .source import open_source
+from .opening import open_source
 from .tables import age
 
 

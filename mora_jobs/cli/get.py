@@ -6,7 +6,7 @@ import sys
 from rich.console import Console
 
 from . import names
-from .source import open_source
+from .opening import open_source
 from .tables import print_objects
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from . import names
-from .source import open_source
+from .opening import open_source
 
 
 def main(given: argparse.Namespace) -> int:

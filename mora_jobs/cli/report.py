@@ -6,7 +6,7 @@ from pathlib import Path
 from mora_jobs.errors import UserError
 
 from . import names
-from .source import open_cluster
+from .opening import open_cluster
 
 
 def main(given: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ import re
 from mora_jobs.api import API_VERSION
 
 from . import names
-from .source import Object, open_cluster
+from .opening import open_cluster
+from .source import Object
 
 NAME_LIMIT = 40
 TRACKING = (

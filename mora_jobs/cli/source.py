@@ -1,13 +1,7 @@
 """Where jobs are looked up: a workdir of `mora run`, or a cluster. Commands do not care which."""
 
-import argparse
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
-
-from mora_jobs.errors import UserError
-
-if TYPE_CHECKING:
-    from .cluster_source import ClusterSource
+from typing import Any, Protocol
 
 Object = dict[str, Any]
 
@@ -34,23 +28,3 @@ class Source(Protocol):
     def remark(self) -> str | None:
         """What one should know about the source when reading it, if anything."""
         ...
-
-
-def open_source(given: argparse.Namespace) -> Source:
-    """The source that the command line names."""
-    if given.workdir is not None:
-        if given.namespace or given.context or given.kubeconfig or getattr(given, "all_namespaces", False):
-            raise UserError("--workdir", "goes without the options of a cluster")
-        from .workdir_source import WorkdirSource
-
-        return WorkdirSource(given.workdir)
-    return open_cluster(given)
-
-
-def open_cluster(given: argparse.Namespace) -> "ClusterSource":
-    """The cluster that the command line names. Imported late: the client of Kubernetes takes its time."""
-    from .cluster import Cluster
-    from .cluster_source import ClusterSource
-
-    cluster = Cluster.connect(given.kubeconfig, given.context)
-    return ClusterSource(cluster, given.namespace, getattr(given, "all_namespaces", False))

@@ -13,7 +13,8 @@ from mora_jobs.local.display import STYLES, counts, detail
 from mora_jobs.local.summary import results
 
 from . import names
-from .source import Object, open_source
+from .opening import open_source
+from .source import Object
 from .tables import age, dump
 
 

@@ -5,7 +5,7 @@ import sys
 
 from mora_jobs import validation
 
-from .source import open_cluster
+from .opening import open_cluster
 
 
 def main(given: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 
 from . import names
-from .source import open_cluster
+from .opening import open_cluster
 
 
 def main(given: argparse.Namespace) -> int:

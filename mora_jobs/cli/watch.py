@@ -12,7 +12,8 @@ from mora_jobs.errors import UserError
 from mora_jobs.local.display import jobs_table, line_of
 
 from . import names
-from .source import Object, open_source
+from .opening import open_source
+from .source import Object
 
 ENDED = (Phase.COMPLETE, Phase.FAILED, Phase.STALLED)
 
