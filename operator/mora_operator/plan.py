@@ -4,33 +4,22 @@ Pure: no clock, no API server, no memory. An ordered chain of checks looks at th
 something to say decides. Each tells what the job has come to (a Verdict), from which the one status write is derived.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from mora_jobs.api import AttemptExit, ConditionType, Job, Phase
+from mora_jobs.api import ConditionType, Job, Phase
 
 from .blockers import blockers
-from .conditions import Finding, clip, is_true, merge, no, of_job, yes
+from .conditions import no, yes
 from .rayjobs import Failure, FailureClass, RayJob, Stage, failure
-from .references import References
-from .render import gpu_count
-from .resources import attempt_name
 from .settings import Settings
+from .status import seen_again, status_of
+from .verdicts import Verdict, ended, starting, waiting
+from .view import Observed, View, time_of
 
-HISTORY_LIMIT = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What is known about a job besides its spec."""
-
-    status: Mapping[str, Any]
-    generation: int
-    deleting: bool = False
-    rayjobs: tuple[RayJob, ...] = ()  # those of this very object (by uid), all attempts
-    references: References = field(default_factory=References)
+PRE_RUNNING_SLACK = 30.0  # KubeRay 1.6 and newer see to this deadline themselves, and are given the time for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,55 +30,8 @@ class Plan:
     stop: tuple[RayJob, ...] = ()  # RayJobs to delete
     keep: int | None = None  # index of a live attempt: its pods need a ConfigMap that is up to date
     status: dict[str, Any] | None = None  # the reconciler's part of status, as it should be
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A job with what is observed of it, and the questions that several checks ask."""
-
-    job: Job
-    observed: Observed
-    settings: Settings
-    now: datetime
-
-    @property
-    def attempts(self) -> Mapping[str, int]:
-        return {"current": 0, "failed": 0, "infraRestarts": 0} | dict(self.observed.status.get("attempts") or {})
-
-    @property
-    def rayjob(self) -> RayJob | None:
-        """The newest RayJob. It may be newer than status says, if the operator died between its create and the write."""
-        return max(self.observed.rayjobs, key=lambda rayjob: rayjob.attempt, default=None)
-
-    @property
-    def current(self) -> int:
-        return max(self.attempts["current"], self.rayjob.attempt if self.rayjob else 0)
-
-    @property
-    def exit(self) -> AttemptExit | None:
-        record = self.observed.status.get("exit")
-        return AttemptExit.model_validate(record) if record else None
-
-    def was(self, kind: ConditionType) -> bool:
-        return is_true(self.observed.status, kind)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a job has come to. `reason` and `message` serve every condition that has none of its own."""
-
-    phase: Phase
-    reason: str
-    message: str = ""
-    reconciling: bool = False
-    stalled: bool = False
-    inputs: Finding | None = None
-    cluster: Finding | None = None
-    start: int | None = None
-    stop: tuple[RayJob, ...] = ()
-    keep: int | None = None
-    failure: Failure | None = None
-    counters: Mapping[str, int] = field(default_factory=dict)
+    again: float | None = None  # seconds after which to look again, if nothing happens
+    expire: bool = False  # the job itself is to be deleted: its time after the end is over
 
 
 def plan(job: Job, observed: Observed, settings: Settings, now: datetime) -> Plan:
@@ -98,17 +40,23 @@ def plan(job: Job, observed: Observed, settings: Settings, now: datetime) -> Pla
         return Plan()
     view = View(job, observed, settings, now)
     if view.was(ConditionType.COMPLETE) or view.was(ConditionType.FAILED):
-        return Plan(status=seen_again(view))
+        return finished(view)
     for check in CHECKS:
         verdict = check(view)
         if verdict is not None:
-            return Plan(verdict.start, verdict.stop, verdict.keep, status_of(view, verdict))
+            times = [time for time in (verdict.again, time_left(view)) if time is not None]
+            again = min(times, default=None) if verdict.phase not in (Phase.COMPLETE, Phase.FAILED) else None
+            return Plan(verdict.start, verdict.stop, verdict.keep, status_of(view, verdict), again)
     raise AssertionError("the last check always decides")
 
 
-def stalled(observed: Observed, now: datetime, reason: str, message: str) -> dict[str, Any]:
-    """The status of a job that cannot be acted upon: its spec cannot be read, or its objects are refused."""
-    return basics(observed, Verdict(Phase.STALLED, reason, message, stalled=True), now)
+def finished(view: View) -> Plan:
+    """A finished job changes no more; it goes when spec.ttlSecondsAfterFinished is over."""
+    keep_for, ended_at = view.job.spec.ttl_seconds_after_finished, view.observed.status.get("completionTime")
+    if keep_for is None or ended_at is None:
+        return Plan(status=seen_again(view))
+    left = (time_of(ended_at) + timedelta(seconds=keep_for) - view.now).total_seconds()
+    return Plan(status=seen_again(view), again=left) if left > 0 else Plan(expire=True)
 
 
 # ---------------------------------------------------------------- checks, in order
@@ -121,9 +69,29 @@ def check_manifest(view: View) -> Verdict | None:
     return None
 
 
+def check_suspension(view: View) -> Verdict | None:
+    """spec.suspend: the driver is asked to save its work (by the replies to its reports), then the cluster goes."""
+    if not view.job.spec.suspend:
+        return None
+    rayjob = view.rayjob
+    if rayjob is None:
+        return Verdict(Phase.SUSPENDED, "Suspended", "suspended by spec.suspend")
+    stopped = view.exit is not None and view.exit.reason == "Stopped"
+    if rayjob.stage is Stage.SUCCEEDED or (rayjob.stage is Stage.FAILED and not stopped and not view.recorded):
+        return None  # too late to suspend: how it ended is told first
+    left = (view.since("Suspending") - view.now).total_seconds() + view.settings.suspend_grace_seconds
+    if rayjob.stage is Stage.RUNNING and not (stopped or view.recorded or rayjob.deleting) and left > 0:
+        message = f"{rayjob.name} saves its work"
+        return Verdict(Phase.SUSPENDING, "Suspending", message, reconciling=True, keep=rayjob.attempt, again=left)
+    stop = () if rayjob.deleting else (rayjob,)
+    record = None if view.recorded else Failure(FailureClass.INFRA, "Suspended", "suspended by spec.suspend")
+    message = f"stopping {rayjob.name}"
+    return Verdict(Phase.SUSPENDING, "Suspending", message, reconciling=True, stop=stop, failure=record)
+
+
 def check_references(view: View) -> Verdict | None:
     """Jobs that this one builds on must be complete before it starts; once it has started, they are not asked again."""
-    if view.rayjob is not None:
+    if view.current:
         return None
     references = view.observed.references
     if references.cycle:
@@ -139,183 +107,81 @@ def check_references(view: View) -> Verdict | None:
     return None
 
 
-def check_suspension(view: View) -> Verdict | None:
-    if not view.job.spec.suspend:
+def check_deadline(view: View) -> Verdict | None:
+    """spec.activeDeadlineSeconds over all attempts. KubeRay knows of single attempts only."""
+    left = time_left(view)
+    if left is None or left > 0 or (view.rayjob is not None and view.rayjob.stage is Stage.SUCCEEDED):
         return None
-    rayjob = view.rayjob
-    if rayjob is None:
-        return Verdict(Phase.SUSPENDED, "Suspended", "suspended by spec.suspend")
-    if rayjob.stage in (Stage.SUCCEEDED, Stage.FAILED):
-        return None  # too late to suspend
-    stop = () if rayjob.deleting else (rayjob,)
-    return Verdict(Phase.SUSPENDING, "Suspending", f"stopping {rayjob.name}", reconciling=True, stop=stop)
+    message = f"spec.activeDeadlineSeconds ({view.job.spec.active_deadline_seconds}) is over"
+    over = None if view.recorded else Failure(FailureClass.DEADLINE, "DeadlineExceeded", message)
+    stop = (view.rayjob,) if view.rayjob is not None and not view.rayjob.deleting else ()
+    return Verdict(Phase.FAILED, "DeadlineExceeded", message, stalled=True, stop=stop, failure=over)
 
 
 def check_start(view: View) -> Verdict | None:
-    """No RayJob: begin the first attempt, or the next one if the last was suspended or taken away from outside."""
+    """Begin the first attempt, or the next one after the last was recorded, suspended, or taken away from outside."""
+    if view.recorded:
+        return waiting(view)
     if view.rayjob is not None:
         return None
-    last = view.attempts["current"]
-    counters = {}
-    if last and view.observed.status.get("phase") not in (Phase.SUSPENDED, Phase.SUSPENDING):
-        restarts = view.attempts["infraRestarts"] + 1
-        lost = Failure(
-            FailureClass.EXTERNAL_DELETION, "RayJobDeleted", f"{_name(view, last)} was deleted from outside"
-        )
-        if restarts > view.job.spec.failure_policy.max_infra_restarts:
-            return Verdict(Phase.FAILED, lost.reason, lost.message, stalled=True, failure=lost)
-        counters = {"infraRestarts": restarts}
-        return Verdict(
-            Phase.RETRYING,
-            lost.reason,
-            lost.message,
-            reconciling=True,
-            start=last + 1,
-            failure=lost,
-            counters=counters,
-        )
-    message = f"creating {_name(view, last + 1)}"
-    return Verdict(Phase.PROVISIONING, "CreatingCluster", message, reconciling=True, start=last + 1)
+    if not view.current or view.observed.status.get("phase") in (Phase.SUSPENDED, Phase.SUSPENDING):
+        return starting(view)
+    message = f"{view.name} was deleted from outside"
+    return ended(view, Failure(FailureClass.EXTERNAL_DELETION, "RayJobDeleted", message))
 
 
 def check_attempt(view: View) -> Verdict:
     """There is a RayJob: show what it has come to."""
     rayjob = view.rayjob
     assert rayjob is not None, "check_start has seen to it"
-    if rayjob.deleting and rayjob.stage in (Stage.PROVISIONING, Stage.RUNNING):
+    if rayjob.deleting and view.alive():
         return Verdict(Phase.RETRYING, "AttemptDeleted", f"{rayjob.name} is being deleted", reconciling=True)
     match rayjob.stage:
         case Stage.PROVISIONING:
-            message = f"{rayjob.name}: the Ray cluster is being made"
-            cluster = no(ConditionType.CLUSTER_READY, "Provisioning", message)
-            return Verdict(
-                Phase.PROVISIONING,
-                "ProvisioningCluster",
-                message,
-                reconciling=True,
-                cluster=cluster,
-                keep=rayjob.attempt,
-            )
+            return _provisioning(view, rayjob)
         case Stage.RUNNING:
             message = f"{rayjob.name} runs on {rayjob.cluster_name}"
             cluster = yes(ConditionType.CLUSTER_READY, "ClusterReady", f"{rayjob.cluster_name} is ready")
             return Verdict(Phase.RUNNING, "Running", message, cluster=cluster, keep=rayjob.attempt)
         case Stage.SUCCEEDED:
-            reason = view.exit.reason if view.exit is not None and view.exit.attempt == rayjob.attempt else "Complete"
+            reason = view.exit.reason if view.exit is not None else "Complete"
             message = view.exit.message if view.exit is not None else ""
             return Verdict(Phase.COMPLETE, reason, message or f"{rayjob.name} succeeded")
         case Stage.FAILED:
-            ended = failure(rayjob, view.exit)
-            counters = {} if ended.type is FailureClass.INFRA else {"failed": view.attempts["failed"] + 1}
-            return Verdict(Phase.FAILED, ended.reason, ended.message, stalled=True, failure=ended, counters=counters)
+            return ended(view, failure(rayjob, view.exit))
 
 
 CHECKS: tuple[Callable[[View], Verdict | None], ...] = (
     check_manifest,
     check_suspension,
     check_references,
+    check_deadline,
     check_start,
     check_attempt,
 )
 
 
-# ---------------------------------------------------------------- status
-def status_of(view: View, verdict: Verdict) -> dict[str, Any]:
-    """The reconciler's part of status. Progress, metrics, results and outputs are the progress endpoint's."""
-    status = view.observed.status
-    attempt = verdict.start or view.current
-    rayjob = view.rayjob if verdict.start is None else None
-    finished = verdict.phase in (Phase.COMPLETE, Phase.FAILED)
-    written = basics(view.observed, verdict, view.now)
-    if attempt:
-        written["attempts"] = dict(view.attempts) | {"current": attempt} | dict(verdict.counters)
-        written["currentAttempt"] = _attempt(view, attempt, rayjob)
-        written["gpus"] = gpu_count(view.job)
-    if "startTime" not in status and (verdict.phase is Phase.RUNNING or finished):
-        written["startTime"] = (rayjob.ran_at if rayjob else None) or _text(view.now)
-    if finished:
-        written["completionTime"] = (rayjob.end_time if rayjob else None) or _text(view.now)
-    if rayjob is not None and rayjob.dashboard_url:
-        url = rayjob.dashboard_url
-        # Beside what the driver has left there: a member that differs is sent again and again.
-        written["links"] = dict(status.get("links") or {}) | {"dashboardURL": url if "://" in url else f"http://{url}"}
-    if verdict.failure is not None:
-        past = _past(view, view.current, verdict.failure)
-        written["attemptHistory"] = [past, *status.get("attemptHistory", [])][:HISTORY_LIMIT]
-    return written
+def time_left(view: View) -> float | None:
+    """Seconds of spec.activeDeadlineSeconds that are left; None without one, and while nothing runs it stands still."""
+    limit = view.job.spec.active_deadline_seconds
+    return None if limit is None or not view.current else limit - view.active_seconds()
 
 
-def basics(observed: Observed, verdict: Verdict, now: datetime) -> dict[str, Any]:
-    """What every status has: the generation that was looked at, the phase, and the conditions."""
-    present = observed.status.get("conditions", [])
-    return {
-        "observedGeneration": observed.generation,
-        "phase": verdict.phase.value,
-        "conditions": merge(present, findings(observed, verdict), observed.generation, now),
-    }
-
-
-def findings(observed: Observed, verdict: Verdict) -> list[Finding]:
-    """All conditions, each with a definite status, so that a missing one never has to be guessed about."""
-    reason = "InputsReady" if observed.references.direct else "NoReferences"
-    return of_job(
-        verdict.phase,
-        verdict.reason,
-        verdict.message,
-        reconciling=verdict.reconciling,
-        stalled=verdict.stalled,
-        inputs=verdict.inputs or yes(ConditionType.INPUTS_READY, reason),
-        cluster=verdict.cluster,
-    )
-
-
-def seen_again(view: View) -> dict[str, Any] | None:
-    """A finished job changes no more, but a changed generation was seen (else kstatus shows it in progress for ever)."""
-    status, generation = view.observed.status, view.observed.generation
-    if status.get("observedGeneration") == generation:
-        return None
-    conditions = [condition | {"observedGeneration": generation} for condition in status.get("conditions", [])]
-    return {"observedGeneration": generation, "conditions": conditions}
-
-
-def changes(status: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """The members that differ from what stands there: nothing is sent where nothing changed."""
-    return {name: value for name, value in written.items() if status.get(name) != value}
+def _provisioning(view: View, rayjob: RayJob) -> Verdict:
+    limit, again = view.job.spec.pre_running_deadline_seconds, None
+    if limit is not None:
+        again = limit + PRE_RUNNING_SLACK - (view.now - time_of(rayjob.created)).total_seconds()
+        if again <= 0:
+            message = f"{rayjob.name} did not run within spec.preRunningDeadlineSeconds ({limit})"
+            return ended(view, Failure(FailureClass.DEADLINE, "PreRunningDeadlineExceeded", message))
+    message = f"{rayjob.name}: the Ray cluster is being made"
+    cluster = no(ConditionType.CLUSTER_READY, "Provisioning", message)
+    return Verdict(
+        Phase.PROVISIONING, "ProvisioningCluster", message, reconciling=True, cluster=cluster, keep=rayjob.attempt,
+        again=again,
+    )  # fmt: skip
 
 
 def _waits(verdict: Verdict) -> Verdict:
     inputs = no(ConditionType.INPUTS_READY, verdict.reason, verdict.message)
     return Verdict(verdict.phase, verdict.reason, verdict.message, verdict.reconciling, verdict.stalled, inputs=inputs)
-
-
-def _attempt(view: View, index: int, rayjob: RayJob | None) -> dict[str, Any]:
-    before = view.observed.status.get("currentAttempt") or {}
-    attempt: dict[str, Any] = {"index": index, "rayJobName": _name(view, index)}
-    if rayjob is not None:
-        if rayjob.cluster_name:
-            attempt["rayClusterName"] = rayjob.cluster_name
-        if rayjob.job_id:
-            attempt["jobId"] = rayjob.job_id
-        attempt["startTime"] = rayjob.created
-    elif before.get("index") == index:
-        attempt = dict(before)
-    elif before:
-        # A merge patch keeps what it does not name: the last attempt's cluster is not the new one's.
-        attempt |= {name: None for name in ("rayClusterName", "jobId", "startTime") if name in before}
-    return attempt
-
-
-def _past(view: View, index: int, ended: Failure) -> dict[str, Any]:
-    rayjob = view.rayjob
-    past = {"index": index, "reason": ended.reason, "class": ended.type.value, "message": clip(ended.message)}
-    if rayjob is not None:
-        past["startTime"] = rayjob.created
-    return past | {"endTime": (rayjob.end_time if rayjob else None) or _text(view.now)}
-
-
-def _name(view: View, index: int) -> str:
-    return attempt_name(view.job.metadata.name, index)
-
-
-def _text(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

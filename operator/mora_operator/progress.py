@@ -13,7 +13,7 @@ from datetime import datetime
 from aiohttp import web
 from pydantic import ValidationError
 
-from mora_jobs.api import ProgressReply, ProgressReport, reports
+from mora_jobs.api import Desired, ProgressReply, ProgressReport, reports
 from mora_jobs.api.progress import MAX_BODY_BYTES
 from mora_jobs.api.reports import RESULTS
 
@@ -102,7 +102,8 @@ class ProgressEndpoint:
         else:
             loop = asyncio.get_running_loop()
             self._queue.add_after(key, self._due.get(key, 0.0) - loop.time())
-        return ProgressReply()
+        suspended = raw["spec"].get("suspend", False)
+        return ProgressReply(desired=Desired.STOP if suspended else Desired.CONTINUE)
 
     async def _authenticate(self, request: web.Request) -> tuple[JobKey, Attempt, Object]:
         """The job and attempt that the request speaks for; Refused where its token is not that very attempt's."""

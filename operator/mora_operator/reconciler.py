@@ -10,15 +10,16 @@ from pydantic import ValidationError
 
 from mora_jobs.api import KINDS, Job
 
-from . import plan as planning
 from .events import Recorder
 from .kube import AlreadyExists, Denied, Invalid, Kube, NotFound
-from .plan import Observed, Plan
+from .plan import Plan, plan
 from .rayjobs import RayJob, Stage
 from .render import Attempt, config_map, render
 from .resources import CONFIG_MAPS, RAY_JOBS, JobKey, Object, Resource, attempt_name
 from .settings import Settings
+from .status import changes, stalled
 from .store import Store
+from .view import Observed
 
 log = logging.getLogger(__name__)
 
@@ -54,22 +55,25 @@ class Reconciler:
         try:
             job = read_job(raw, key.kind)
         except ValidationError as error:
-            await self._write(
-                key, raw, planning.stalled(self._observe(key, raw), now, "InvalidSpec", first_fault(error))
-            )
+            await self._write(key, raw, stalled(self._observe(key, raw), now, "InvalidSpec", first_fault(error)))
             return None
         await self._verify(key, raw)
         observed = self._observe(key, raw)
-        plan = planning.plan(job, observed, self._settings, now)
+        todo = plan(job, observed, self._settings, now)
+        if todo.expire:
+            log.info("deleted: its time after the end is over", extra={"job": str(key)})
+            await self._kube.delete(key.resource, key.namespace, key.name, raw["metadata"]["uid"])
+            return None
         try:
-            await self._act(key, raw, job, plan, observed)
+            await self._act(key, raw, job, todo, observed)
         except (NameTaken, Invalid, Denied) as error:
             reason = "NameTaken" if isinstance(error, NameTaken) else "ObjectsRefused"
-            await self._write(key, raw, planning.stalled(observed, now, reason, str(error)))
+            await self._write(key, raw, stalled(observed, now, reason, str(error)))
             raise
-        if plan.status is not None:
-            await self._write(key, raw, plan.status)
-        return self._settings.resync_seconds if plan.keep is not None else None
+        if todo.status is not None:
+            await self._write(key, raw, todo.status)
+        resync = self._settings.resync_seconds if todo.keep is not None else None
+        return min((seconds for seconds in (todo.again, resync) if seconds is not None), default=None)
 
     def _observe(self, key: JobKey, raw: Object) -> Observed:
         metadata = raw["metadata"]
@@ -141,7 +145,7 @@ class Reconciler:
 
     async def _write(self, key: JobKey, raw: Object, status: dict[str, Any]) -> None:
         """The one status write: only what differs, and only if the job is still the one that was decided about."""
-        changed = planning.changes(raw.get("status") or {}, status)
+        changed = changes(raw.get("status") or {}, status)
         if not changed:
             return
         body = {"metadata": {"resourceVersion": raw["metadata"]["resourceVersion"]}, "status": changed}

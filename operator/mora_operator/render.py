@@ -139,9 +139,9 @@ def ray_job(attempt: Attempt, settings: Settings) -> Object:
     if cluster.submission_mode is SubmissionMode.K8S_JOB:
         spec["submitterPodTemplate"] = pods.submitter(source, settings.submitter_cpu, settings.submitter_memory)
         spec["submitterConfig"] = {"backoffLimit": SUBMITTER_RETRIES}
-    deadlines = [job.spec.attempt_deadline_seconds, job.spec.active_deadline_seconds]
-    if any(deadlines):
-        spec["activeDeadlineSeconds"] = min(deadline for deadline in deadlines if deadline)
+    # spec.activeDeadlineSeconds is about all attempts: plan() sees to it.
+    if job.spec.attempt_deadline_seconds:
+        spec["activeDeadlineSeconds"] = job.spec.attempt_deadline_seconds
     if job.spec.pre_running_deadline_seconds:
         spec["preRunningDeadlineSeconds"] = job.spec.pre_running_deadline_seconds
     return _object(RAY_JOBS, attempt, attempt.name, _copied(job)) | {"spec": spec}

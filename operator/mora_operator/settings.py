@@ -52,6 +52,8 @@ class Settings(BaseModel):
     """Port of /healthz, /readyz and /metrics."""
     workers: Annotated[int, Field(ge=1, le=256)] = 16
     """Jobs that are reconciled at the same time."""
+    suspend_grace_seconds: Annotated[float, Field(ge=0)] = 120.0
+    """Time that a driver has to save its work when its job is suspended; then its cluster goes."""
     resync_seconds: Annotated[float, Field(ge=1)] = 300.0
     """How often the RayJob of an active job is read again, in case that an event was lost."""
     log_level: str = "INFO"

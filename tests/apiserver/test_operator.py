@@ -262,13 +262,37 @@ def test_an_operator_that_dies_and_comes_back_goes_on(team: Team) -> None:
     assert team.get("rayjob", "crash-a2") is None
 
 
-def test_suspending_takes_the_rayjob_away_and_resuming_makes_the_next(team: Team) -> None:
+def test_a_failed_attempt_is_followed_by_another_after_a_wait(team: Team) -> None:
+    team.apply_job("again")
+    team.kuberay_says("again-a1", RUNNING)
+    team.await_phase("again", "Running")
+    team.kuberay_says("again-a1", FAILED)
+    retrying = team.await_phase("again", "Retrying")
+    assert retrying["attempts"] == {"current": 1, "failed": 1, "infraRestarts": 0}
+    assert {each["type"]: each["status"] for each in retrying["conditions"]}["Failed"] == "False"
+    team.await_object("rayjob", "again-a2")
+    assert team.get("rayjob", "again-a1") is None
+    team.kuberay_says("again-a2", RUNNING)
+    team.kuberay_says("again-a2", SUCCEEDED)
+    done = team.await_phase("again", "Complete")
+    assert done["attempts"] == {"current": 2, "failed": 1, "infraRestarts": 0}
+    assert [past["reason"] for past in done["attemptHistory"]] == ["AppFailed"]
+
+
+def test_suspending_lets_the_driver_save_and_resuming_makes_the_next(team: Team) -> None:
     team.apply_job("pause")
     team.kuberay_says("pause-a1", RUNNING)
     team.await_phase("pause", "Running")
+    assert team.report("pause", {"progress": {"progressPercentage": 10}}).json() == {"desired": "Continue"}
     team.api.merge("rolloutjob", "pause", {"spec": {"suspend": True}})
+    team.await_phase("pause", "Suspending")
+    assert team.report("pause", {"progress": {"progressPercentage": 20}}).json() == {"desired": "Stop"}
+    assert team.get("rayjob", "pause-a1") is not None, "it has time to save"
+    stopped = {"class": "Infra", "reason": "Stopped", "message": "stopped as it was asked to"}
+    assert team.report("pause", {"exit": stopped}).status_code == 200
     suspended = team.await_phase("pause", "Suspended")
     assert suspended["observedGeneration"] == 2
+    assert suspended["attemptHistory"][0]["lostSeconds"] == 0
     assert team.get("rayjob", "pause-a1") is None
     team.api.merge("rolloutjob", "pause", {"spec": {"suspend": False}})
     team.await_object("rayjob", "pause-a2")

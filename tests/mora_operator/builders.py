@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mora_jobs.api import Job, RolloutJob
-from mora_operator.plan import Observed
 from mora_operator.rayjobs import RayJob, read
 from mora_operator.references import References
 from mora_operator.resources import ATTEMPT_LABEL, JobKey
 from mora_operator.settings import Settings
+from mora_operator.view import Observed
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 EARLIER = "2026-11-22T11:00:00Z"

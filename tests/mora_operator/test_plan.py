@@ -9,13 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mora_jobs.api import CommonStatus, Job, Phase
-from mora_operator.plan import Observed, Plan, changes, plan, stalled
+from mora_operator.plan import Plan, plan
 from mora_operator.references import References
 from mora_operator.resources import JobKey
+from mora_operator.status import changes, stalled
+from mora_operator.view import Observed
 
 INITIALIZING = {"jobDeploymentStatus": "Initializing", "rayClusterName": "tiny-a1-x"}
 RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "tiny-a1-x", "jobId": "j"}
 SUCCEEDED = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "endTime": "2026-11-22T11:50:00Z"}
+FAILED = {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "reason": "AppFailed"}
 OTHER = JobKey("RolloutJob", "team-a", "other")
 
 
@@ -53,11 +56,14 @@ def waiting_for(**status: Any) -> References:
             id="succeeded",
         ),
         pytest.param(
-            rollout_job(), observed(rayjob(jobDeploymentStatus="Failed", jobStatus="FAILED", reason="AppFailed")),
+            rollout_job(backoffLimit=0), observed(rayjob(**FAILED)),
             "Failed", {"InputsReady", "Stalled", "Failed"}, None, id="failed",
         ),
         pytest.param(
-            rollout_job(), observed(rayjob(jobDeploymentStatus="Complete", jobStatus="STOPPED")),
+            rollout_job(), observed(rayjob(**FAILED)), "Retrying", {"InputsReady", "Reconciling"}, None, id="is tried again",
+        ),
+        pytest.param(
+            rollout_job(backoffLimit=0), observed(rayjob(jobDeploymentStatus="Complete", jobStatus="STOPPED")),
             "Failed", {"InputsReady", "Stalled", "Failed"}, None, id="stopped is no success",
         ),
         pytest.param(
@@ -155,34 +161,6 @@ def test_a_finished_job_still_shows_that_its_generation_was_seen() -> None:
 
 def test_a_job_that_is_deleted_gets_nothing() -> None:
     assert decide(rollout_job(), observed(deleting=True)) == Plan()
-
-
-def test_suspending_deletes_the_rayjob_once() -> None:
-    running = rayjob(**RUNNING)
-    decided = decide(rollout_job(suspend=True), observed(running))
-    assert decided.stop == (running,)
-    assert decided.status is not None
-    assert decided.status["phase"] == "Suspending"
-    leaving = rayjob(deleting=True, **RUNNING)
-    assert decide(rollout_job(suspend=True), observed(leaving)).stop == ()
-
-
-def test_a_rayjob_that_was_taken_away_is_made_again_and_counted() -> None:
-    seen = observed(attempts={"current": 2, "failed": 0, "infraRestarts": 1}, phase="Running")
-    decided = decide(rollout_job(), seen)
-    assert decided.start == 3
-    assert decided.status is not None
-    assert decided.status["attempts"] == {"current": 3, "failed": 0, "infraRestarts": 2}
-    assert decided.status["attemptHistory"][0]["class"] == "ExternalDeletion"
-    assert decided.status["attemptHistory"][0]["index"] == 2
-
-
-def test_restarts_have_a_budget() -> None:
-    job = rollout_job(failurePolicy={"maxInfraRestarts": 1})
-    seen = observed(attempts={"current": 2, "failed": 0, "infraRestarts": 1}, phase="Running")
-    decided = decide(job, seen)
-    assert decided.start is None
-    assert "Failed" in true_ones(decided.status)
 
 
 def test_an_attempt_made_before_a_crash_is_adopted() -> None:

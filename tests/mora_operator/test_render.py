@@ -159,7 +159,8 @@ def test_cluster_settings(cluster: dict[str, Any], check: Any) -> None:
     [
         ({}, None),
         ({"attemptDeadlineSeconds": 60}, 60),
-        ({"activeDeadlineSeconds": 50, "attemptDeadlineSeconds": 60}, 50),
+        ({"activeDeadlineSeconds": 50, "attemptDeadlineSeconds": 60}, 60),  # the job's own is plan()'s
+        ({"activeDeadlineSeconds": 50}, None),
     ],
 )
 def test_deadlines(spec: dict[str, Any], deadline: int | None) -> None:

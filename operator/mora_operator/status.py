@@ -1,0 +1,126 @@
+"""The reconciler's part of status, from what a job has come to. Progress, metrics, results and outputs are the endpoint's."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from mora_jobs.api import ConditionType, Phase
+
+from .conditions import Finding, clip, merge, of_job, yes
+from .rayjobs import Failure, RayJob
+from .render import gpu_count
+from .resources import attempt_name
+from .verdicts import Verdict, end_of
+from .view import Observed, View, text_of
+
+HISTORY_LIMIT = 10
+
+
+def status_of(view: View, verdict: Verdict) -> dict[str, Any]:
+    """All members that the reconciler writes."""
+    status = view.observed.status
+    attempt = verdict.start or view.current
+    rayjob = view.rayjob if verdict.start is None else None
+    finished = verdict.phase in (Phase.COMPLETE, Phase.FAILED)
+    written = basics(view.observed, verdict, view.now)
+    if attempt:
+        written["attempts"] = dict(view.attempts) | {"current": attempt} | dict(verdict.counters)
+        written["currentAttempt"] = _attempt(view, attempt, rayjob)
+        written["gpus"] = gpu_count(view.job)
+    if "startTime" not in status and (verdict.phase is Phase.RUNNING or finished):
+        written["startTime"] = (rayjob.ran_at if rayjob else None) or text_of(view.now)
+    if finished:
+        written["completionTime"] = (rayjob.end_time if rayjob else None) or text_of(view.now)
+    if rayjob is not None and rayjob.dashboard_url:
+        url = rayjob.dashboard_url
+        # Beside what the driver has left there: a member that differs is sent again and again.
+        written["links"] = dict(status.get("links") or {}) | {"dashboardURL": url if "://" in url else f"http://{url}"}
+    if verdict.failure is not None:
+        past = _past(view, verdict.failure)
+        written["attemptHistory"] = [past, *view.history][:HISTORY_LIMIT]
+        written["usage"] = _usage(view, past["lostSeconds"])
+    elif verdict.phase is Phase.COMPLETE:
+        written["usage"] = _usage(view, 0)
+    return written
+
+
+def stalled(observed: Observed, now: datetime, reason: str, message: str) -> dict[str, Any]:
+    """The status of a job that cannot be acted upon: its spec cannot be read, or its objects are refused."""
+    return basics(observed, Verdict(Phase.STALLED, reason, message, stalled=True), now)
+
+
+def basics(observed: Observed, verdict: Verdict, now: datetime) -> dict[str, Any]:
+    """What every status has: the generation that was looked at, the phase, and the conditions."""
+    present = observed.status.get("conditions", [])
+    return {
+        "observedGeneration": observed.generation,
+        "phase": verdict.phase.value,
+        "conditions": merge(present, findings(observed, verdict), observed.generation, now),
+    }
+
+
+def findings(observed: Observed, verdict: Verdict) -> list[Finding]:
+    """All conditions, each with a definite status, so that a missing one never has to be guessed about."""
+    reason = "InputsReady" if observed.references.direct else "NoReferences"
+    return of_job(
+        verdict.phase,
+        verdict.reason,
+        verdict.message,
+        reconciling=verdict.reconciling,
+        stalled=verdict.stalled,
+        inputs=verdict.inputs or yes(ConditionType.INPUTS_READY, reason),
+        cluster=verdict.cluster,
+    )
+
+
+def seen_again(view: View) -> dict[str, Any] | None:
+    """A finished job changes no more, but a changed generation was seen (else kstatus shows it in progress for ever)."""
+    status, generation = view.observed.status, view.observed.generation
+    if status.get("observedGeneration") == generation:
+        return None
+    conditions = [condition | {"observedGeneration": generation} for condition in status.get("conditions", [])]
+    return {"observedGeneration": generation, "conditions": conditions}
+
+
+def changes(status: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that differ from what stands there: nothing is sent where nothing changed."""
+    return {name: value for name, value in written.items() if status.get(name) != value}
+
+
+def _attempt(view: View, index: int, rayjob: RayJob | None) -> dict[str, Any]:
+    before = view.observed.status.get("currentAttempt") or {}
+    attempt: dict[str, Any] = {"index": index, "rayJobName": _name(view, index)}
+    if rayjob is not None:
+        if rayjob.cluster_name:
+            attempt["rayClusterName"] = rayjob.cluster_name
+        if rayjob.job_id:
+            attempt["jobId"] = rayjob.job_id
+        attempt["startTime"] = rayjob.created
+    elif before.get("index") == index:
+        attempt = dict(before)
+    elif before:
+        # A merge patch keeps what it does not name: the last attempt's cluster is not the new one's.
+        attempt |= {name: None for name in ("rayClusterName", "jobId", "startTime") if name in before}
+    return attempt
+
+
+def _past(view: View, ended: Failure) -> dict[str, Any]:
+    end = end_of(view)
+    past: dict[str, Any] = {"index": view.current, "reason": ended.reason, "class": ended.type.value}
+    past |= {"message": clip(ended.message), "endTime": text_of(end), "lostSeconds": view.lost_seconds(end)}
+    return past | ({"startTime": text_of(view.started)} if view.started is not None else {})
+
+
+def _usage(view: View, wasted: int) -> dict[str, int]:
+    """Accelerator time of all attempts that have ended, the newest included."""
+    before = view.observed.status.get("usage") or {}
+    gpus = gpu_count(view.job)
+    seconds = (end_of(view) - view.started).total_seconds() if view.started is not None else 0.0
+    return {
+        "gpuSeconds": before.get("gpuSeconds", 0) + round(gpus * max(0.0, seconds)),
+        "wastedGpuSeconds": before.get("wastedGpuSeconds", 0) + gpus * wasted,
+    }
+
+
+def _name(view: View, index: int) -> str:
+    return attempt_name(view.job.metadata.name, index)

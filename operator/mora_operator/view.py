@@ -1,0 +1,122 @@
+"""A job with what is observed of it, and the questions that several checks ask. Pure: the time comes from outside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from mora_jobs.api import AttemptExit, ConditionType, Job
+
+from .conditions import is_true
+from .rayjobs import RayJob, Stage
+from .references import References
+from .resources import attempt_name
+from .settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is known about a job besides its spec."""
+
+    status: Mapping[str, Any]
+    generation: int
+    deleting: bool = False
+    rayjobs: tuple[RayJob, ...] = ()  # those of this very object (by uid), all attempts
+    references: References = field(default_factory=References)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """`rayjob` and `current` are about the newest attempt, `recorded` tells that its end stands in the history."""
+
+    job: Job
+    observed: Observed
+    settings: Settings
+    now: datetime
+
+    @property
+    def attempts(self) -> Mapping[str, int]:
+        return {"current": 0, "failed": 0, "infraRestarts": 0} | dict(self.observed.status.get("attempts") or {})
+
+    @property
+    def rayjob(self) -> RayJob | None:
+        """The newest RayJob. It may be newer than status says, if the operator died between its create and the write."""
+        return max(self.observed.rayjobs, key=lambda rayjob: rayjob.attempt, default=None)
+
+    @property
+    def current(self) -> int:
+        return max(self.attempts["current"], self.rayjob.attempt if self.rayjob else 0)
+
+    @property
+    def name(self) -> str:
+        """Of the newest attempt."""
+        return attempt_name(self.job.metadata.name, self.current)
+
+    @property
+    def exit(self) -> AttemptExit | None:
+        """How the newest attempt's driver ended, as it said itself."""
+        record = self.observed.status.get("exit")
+        return AttemptExit.model_validate(record) if record and record["attempt"] == self.current else None
+
+    @property
+    def history(self) -> Sequence[Mapping[str, Any]]:
+        """Attempts that ended, newest first."""
+        return self.observed.status.get("attemptHistory") or []
+
+    @property
+    def recorded(self) -> bool:
+        return bool(self.history) and self.history[0]["index"] == self.current
+
+    @property
+    def started(self) -> datetime | None:
+        """When the newest attempt began to run, as far as anybody knows."""
+        if self.rayjob is not None:
+            return time_of(self.rayjob.ran_at or self.rayjob.created)
+        attempt = self.observed.status.get("currentAttempt") or {}
+        return time_of(attempt["startTime"]) if attempt.get("startTime") else None
+
+    def was(self, kind: ConditionType) -> bool:
+        return is_true(self.observed.status, kind)
+
+    def since(self, reason: str) -> datetime:
+        """When Reconciling became true for `reason`; now, if it has not."""
+        for condition in self.observed.status.get("conditions", []):
+            if condition["type"] == ConditionType.RECONCILING and condition["status"] == "True":
+                return time_of(condition["lastTransitionTime"]) if condition["reason"] == reason else self.now
+        return self.now
+
+    def active_seconds(self) -> float:
+        """Time that attempts have run so far; what lies between them (suspended, waiting) does not count."""
+        spans = [
+            (time_of(past["startTime"]), time_of(past["endTime"])) for past in self.history if "startTime" in past
+        ]
+        if self.started is not None and not self.recorded:
+            spans.append((self.started, self.now))
+        return sum((end - start).total_seconds() for start, end in spans)
+
+    def lost_seconds(self, end: datetime) -> int:
+        """Work of the newest attempt, ended at `end`, that is done again: since its last checkpoint or report.
+
+        What is done prompt by prompt is kept prompt by prompt; a driver that stopped by itself has saved before.
+        """
+        if self.started is None or (self.exit is not None and self.exit.reason == "Stopped"):
+            return 0
+        status = self.observed.status
+        progress = status.get("progress") or {}
+        saved = (status.get("checkpoint") or {}).get("time") if progress.get("unit") == "Steps" else None
+        saved = saved or (progress.get("lastUpdatedTime") if progress.get("unit") != "Steps" else None)
+        begun = max(self.started, time_of(saved)) if saved else self.started
+        return max(0, round((end - begun).total_seconds()))
+
+    def alive(self) -> bool:
+        """Whether there is a RayJob that has not ended."""
+        return self.rayjob is not None and self.rayjob.stage in (Stage.PROVISIONING, Stage.RUNNING)
+
+
+def time_of(text: str) -> datetime:
+    """An RFC 3339 time, as the API server writes it."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+
+
+def text_of(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
