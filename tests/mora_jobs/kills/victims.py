@@ -145,4 +145,6 @@ class Experiment:
 
 
 def _parts(manifest: Path) -> list[Path]:
-    return [manifest.parent / json.loads(file.read_text())["part"] for file in manifest.glob("*.json")]
+    """The parts that count; other entries denounce what a killed writer left."""
+    entries = [json.loads(file.read_text()) for file in manifest.glob("*.json")]
+    return [manifest.parent / entry["part"] for entry in entries if "part" in entry]
