@@ -4,12 +4,14 @@ Names are deterministic, so that a create that is repeated finds what the first 
 and deleted, never patched: KubeRay ignores most changes, and Kueue changes the same fields.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mora_jobs.api import AlignmentJob, Job, ResolvedJob, RolloutJob
+from mora_jobs.api import AlignmentJob, Job, ResolvedJob, Reward, RolloutJob
 from mora_jobs.api.cluster import AuthMode, NetworkPolicyMode, SubmissionMode
+from mora_jobs.api.references import key_of
+from mora_jobs.api.resolving import resolve
 
 from . import pods
 from .network import network_policy
@@ -61,6 +63,13 @@ class Attempt:
         return attempt_name(self.key.name, self.index)
 
     @property
+    def resolved(self) -> ResolvedJob:
+        """The job with what it inherits from those it refers to: settings, credentials, and the code of their rewards."""
+        among = {key_of(job): job for job in (self.job, *self.references)}
+        resolved = resolve(self.job, among, attempt=self.index)
+        return resolved.with_changes(import_paths=[f"{pods.CODE}/{name}" for name in code_of(resolved)])
+
+    @property
     def audience(self) -> str:
         """Audience of the token that this attempt, and no other, reports with."""
         key = self.key
@@ -84,26 +93,25 @@ def render(attempt: Attempt, settings: Settings, ca: str) -> list[tuple[Resource
 
 def config_map(attempt: Attempt, ca: str) -> Object:
     """The resolved job as the driver reads it, and the certificate authority of the progress endpoint."""
-    resolved = ResolvedJob(
-        job=localise(attempt.job),
-        references=[localise(job) for job in attempt.references],
-        import_paths=[f"{pods.CODE}/{name}" for name in _code(attempt.job)],
-        attempt=attempt.index,
+    resolved = attempt.resolved
+    inside = resolved.with_changes(
+        job=localise(resolved.job), references=[localise(job) for job in resolved.references]
     )
-    return _object(CONFIG_MAPS, attempt, attempt.name) | {"data": {"job.json": resolved.dump(), "ca.crt": ca}}
+    return _object(CONFIG_MAPS, attempt, attempt.name) | {"data": {"job.json": inside.dump(), "ca.crt": ca}}
 
 
 def ray_job(attempt: Attempt, settings: Settings) -> Object:
     """The RayJob: one Ray cluster for one run of the driver, given back when it ends."""
-    job, cluster = attempt.job, attempt.job.spec.cluster
+    resolved = attempt.resolved
+    job, cluster = resolved.job, resolved.job.spec.cluster
     source = pods.PodSource(
         job=job,
         image=cluster.image or settings.runtime_image,
         config_map=attempt.name,
         service_account=service_account(attempt),
         labels=_labels(attempt),
-        claims=tuple(sorted(claims(job).union(*(claims(reference) for reference in attempt.references)))),
-        code=tuple(_code(job)),
+        claims=tuple(sorted(claims(job).union(*(claims(reference) for reference in resolved.references)))),
+        code=tuple(code_of(resolved)),
         reporting=pods.Reporting(report_url(attempt, settings), attempt.audience),
     )
     group, count = worker_group(job)
@@ -209,8 +217,15 @@ def _copied(job: Job) -> Iterator[tuple[str, str]]:
     return ((key, value) for key, value in job.metadata.labels.items() if key.startswith(COPIED_LABELS))
 
 
-def _code(job: Job) -> list[str]:
-    """ConfigMaps with the Python code of rewards, each once."""
-    rewards = job.spec.rewards if isinstance(job, RolloutJob) else ()
+def code_of(resolved: ResolvedJob) -> list[str]:
+    """ConfigMaps with the Python code of the job's rewards and of those it inherits, each once."""
+    rewards = [reward for job in (resolved.job, *resolved.references) for reward in _rewards(job)]
     refs = [reward.python.code_config_map_ref for reward in rewards if reward.python is not None]
     return list(dict.fromkeys(ref.name for ref in refs if ref is not None))
+
+
+def _rewards(job: Job) -> Sequence[Reward]:
+    if isinstance(job, RolloutJob):
+        return job.spec.rewards
+    evaluation = job.spec.evaluation if isinstance(job, AlignmentJob) else None
+    return evaluation.rewards if evaluation is not None else ()

@@ -8,7 +8,7 @@ from builders import KEY, SETTINGS, UID, rollout_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mora_jobs.api import Job, ResolvedJob
+from mora_jobs.api import AlignmentJob, Job, ResolvedJob, RewriteJob
 from mora_operator.pods import CODE, CONFIG
 from mora_operator.render import ENTRYPOINT, Attempt, gpu_count, render
 from mora_operator.settings import Settings
@@ -54,7 +54,7 @@ def test_rendering_is_deterministic() -> None:
 
 def test_the_driver_reads_the_resolved_job_with_paths_of_its_pods() -> None:
     reference = rollout_job({"name": "before"}, output={"uri": "pvc://other/before"})
-    data = objects(rollout_job(), 3, (reference,))["ConfigMap"]["data"]
+    data = objects(rollout_job(prompts={"rolloutJobRef": {"name": "before"}}), 3, (reference,))["ConfigMap"]["data"]
     resolved = ResolvedJob.load(data["job.json"])
     assert resolved.attempt == 3
     assert resolved.job.spec.output.uri == "file:///mnt/mora/volumes/data/runs/tiny"
@@ -105,7 +105,8 @@ def test_shared_memory_is_the_jobs_own_and_sized() -> None:
 
 def test_claims_of_the_job_and_of_what_it_refers_to_are_mounted() -> None:
     reference = rollout_job({"name": "before"}, output={"uri": "pvc://other.claim/before"})
-    pods = templates(objects(rollout_job(), 1, (reference,))["RayJob"])
+    job = rollout_job(prompts={"rolloutJobRef": {"name": "before"}})
+    pods = templates(objects(job, 1, (reference,))["RayJob"])
     for role in ("head", "worker"):
         mounts = {each["mountPath"] for each in pods[role]["spec"]["containers"][0]["volumeMounts"]}
         assert {f"/mnt/mora/volumes/{claim}" for claim in ("models", "data", "other.claim")} <= mounts
@@ -239,3 +240,46 @@ def test_names_fit_what_kuberay_and_kubernetes_allow(name: str, index: int) -> N
     job = rollout_job({"name": name})
     made = render(Attempt(type(KEY)("RolloutJob", "team-a", name), UID, job, index, ()), SETTINGS, CA)
     assert max(len(body["metadata"]["name"]) for _, body in made) <= 47
+
+
+def test_a_job_inherits_what_the_jobs_it_refers_to_need() -> None:
+    """Rewriting draws and scores with its rollout job's rewards: their code, their credentials, their volumes."""
+    reward = {"name": "length", "python": {"callable": "rewards:length", "codeConfigMapRef": {"name": "code"}}}
+    credentials = [{"name": "hub", "secretRef": {"name": "tokens", "key": "hf"}, "as": "Env"}]
+    source = rollout_job(rewards=[reward], credentials=credentials)
+    spec = {
+        "source": {"rolloutJobRef": {"name": "tiny"}},
+        "rewriter": {"templates": [{"name": "all", "template": "{{ prompt }} Why?"}]},
+        "output": {"uri": "pvc://other/rewrite"},
+    }
+    job = RewriteJob.model_validate({"metadata": {"name": "second"}, "spec": spec})
+    made = objects(job, references=(source,))
+    resolved = ResolvedJob.load(made["ConfigMap"]["data"]["job.json"])
+    assert resolved.import_paths == [f"{CODE}/code"]
+    assert [credential.name for credential in resolved.job.spec.credentials] == ["hub"]
+    for node in ("head", "worker"):
+        volumes = templates(made["RayJob"])[node]["spec"]["volumes"]
+        claimed = {
+            volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume
+        }
+        assert claimed == {"data", "models", "other"}
+    head = templates(made["RayJob"])["head"]["spec"]
+    assert {"code"} <= {volume.get("configMap", {}).get("name") for volume in head["volumes"]}
+    assert "tokens" in json.dumps(head["containers"][0]["env"])
+
+
+def test_evaluation_samples_as_the_rollout_job_did() -> None:
+    source = rollout_job(sampling={"samplesPerPrompt": 4, "temperature": 0.5})
+    spec = {
+        "model": {"uri": "pvc://models/tiny"},
+        "data": {"rolloutJobRef": {"name": "tiny"}},
+        "objectives": [{"name": "length"}],
+        "lora": {},
+        "output": {"uri": "pvc://data/align"},
+    }
+    job = AlignmentJob.model_validate({"metadata": {"name": "third"}, "spec": spec})
+    resolved = ResolvedJob.load(objects(job, references=(source,))["ConfigMap"]["data"]["job.json"])
+    assert isinstance(resolved.job, AlignmentJob)
+    sampling = resolved.job.spec.generation.sampling
+    assert sampling is not None
+    assert sampling.temperature == 0.5
