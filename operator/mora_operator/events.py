@@ -6,6 +6,8 @@ import socket
 from datetime import datetime
 from typing import Any
 
+from mora_jobs.api import Phase
+
 from .conditions import clip
 from .kube import AlreadyExists, Kube, KubeError
 from .resources import EVENTS, JobKey, Object
@@ -25,8 +27,9 @@ class Recorder:
         """Tell what the status says, if nobody has told it before."""
         ready = next(condition for condition in status["conditions"] if condition["type"] == "Ready")
         stalled = any(each["type"] == "Stalled" and each["status"] == "True" for each in status["conditions"])
+        bad = stalled or status.get("phase") == Phase.RETRYING
         body = event(key, uid, ready, (status.get("attempts") or {}).get("current", 0), now, self._instance)
-        body["type"] = "Warning" if stalled else "Normal"
+        body["type"] = "Warning" if bad else "Normal"
         try:
             await self._kube.create(EVENTS, key.namespace, body)
         except AlreadyExists:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 Object = dict[str, Any]
 
 
@@ -49,3 +51,9 @@ class Namespace:
             time.sleep(1)
         phases = [status.get("phase") for status in seen]
         raise AssertionError(f"{kind}/{name} did not get there in {seconds} s: {phases}, last {json.dumps(seen[-1])}")
+
+
+def rows(folder: Path) -> list[Object]:
+    """The rows of a table of a job's, on the namespace's volume."""
+    parts = sorted(folder.rglob("*.parquet"))
+    return [row for part in parts for row in pq.read_table(part).to_pylist()]
