@@ -14,6 +14,7 @@ from .view import View, text_of, time_of
 RETRY_SECONDS = 10.0  # before the second attempt; the wait doubles
 SHORT_SECONDS = 600.0  # an attempt that ran longer got somewhere: the wait begins anew after it
 FINAL = frozenset({"ValidationFailed"})  # KubeRay refuses what we made: it would do so again
+BUDGETS = {"failed": "backoffLimit", "infraRestarts": "failurePolicy.maxInfraRestarts"}
 CLASSES = {
     FailureClass.INFRA: ExitClass.INFRA,
     FailureClass.EXTERNAL_DELETION: ExitClass.INFRA,
@@ -47,16 +48,14 @@ def ended(view: View, failure: Failure) -> Verdict:
     Only the record is written now. Its objects are deleted when it stands: an operator that dies in between must not
     find an attempt gone that nobody has counted.
     """
-    spec, attempts = view.job.spec, view.attempts
-    decision = retries.decide(spec, Exit(class_=_class(failure), reason=failure.reason), attempts)
-    counters = {} if decision.counter is None else {decision.counter: attempts[decision.counter] + 1}
     if failure.reason == "Stopped":  # by a job that is no longer to be suspended, or a pod that was asked to go
         return _retry(view, failure, {}, 0.0)
+    attempts = view.attempts
+    decision = retries.decide(view.job.spec, Exit(class_=_class(failure), reason=failure.reason), attempts)
+    counters = {} if decision.counter is None else {decision.counter: attempts[decision.counter] + 1}
     if decision.again and failure.reason not in FINAL:
         return _retry(view, failure, counters, delay_after([_as_past(view, failure), *view.history]))
-    left = (
-        f" (spec.{_budget(decision.counter)} is used up)" if decision.counter and view.attempts["current"] > 1 else ""
-    )
+    left = f" (spec.{BUDGETS[decision.counter]} is used up)" if decision.counter and view.current > 1 else ""
     return Verdict(
         Phase.FAILED, failure.reason, (failure.message or failure.reason) + left, stalled=True, failure=failure,
         counters=counters,
@@ -67,8 +66,6 @@ def waiting(view: View) -> Verdict:
     """The newest attempt is recorded: what is left of it goes, and when its wait is over the next one begins."""
     past = view.history[0]
     due = time_of(past["endTime"]) + timedelta(seconds=delay_after(view.history))
-    if past["reason"] == "Suspended":
-        due = view.now
     message = _announced(past["index"], str(past.get("message") or past["reason"]), due)
     if view.rayjob is not None:
         stop = () if view.rayjob.deleting else (view.rayjob,)
@@ -130,7 +127,3 @@ def _class(failure: Failure) -> ExitClass:
     if failure.type is FailureClass.DEADLINE:
         return ExitClass.INFRA if failure.reason == "PreRunningDeadlineExceeded" else ExitClass.APP
     return CLASSES[failure.type]
-
-
-def _budget(counter: str) -> str:
-    return {"failed": "backoffLimit", "infraRestarts": "failurePolicy.maxInfraRestarts"}[counter]

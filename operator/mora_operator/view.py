@@ -102,9 +102,8 @@ class View:
         if self.started is None or (self.exit is not None and self.exit.reason == "Stopped"):
             return 0
         status = self.observed.status
-        progress = status.get("progress") or {}
-        saved = (status.get("checkpoint") or {}).get("time") if progress.get("unit") == "Steps" else None
-        saved = saved or (progress.get("lastUpdatedTime") if progress.get("unit") != "Steps" else None)
+        progress, checkpoint = status.get("progress") or {}, status.get("checkpoint") or {}
+        saved = checkpoint.get("time") if progress.get("unit") == "Steps" else progress.get("lastUpdatedTime")
         begun = max(self.started, time_of(saved)) if saved else self.started
         return max(0, round((end - begun).total_seconds()))
 

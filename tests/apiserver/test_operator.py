@@ -300,6 +300,15 @@ def test_suspending_lets_the_driver_save_and_resuming_makes_the_next(team: Team)
     assert resumed["attempts"]["infraRestarts"] == 0
 
 
+def test_a_finished_job_goes_after_its_time(team: Team) -> None:
+    team.apply_job("brief", ttlSecondsAfterFinished=1)
+    team.kuberay_says("brief-a1", RUNNING)
+    team.await_phase("brief", "Running")
+    team.kuberay_says("brief-a1", SUCCEEDED)
+    gone = wait_until(lambda: team.get("rolloutjob", "brief") is None, SECONDS, lambda: team.operator.log[-3000:])
+    assert gone
+
+
 def test_a_rayjob_deleted_from_outside_is_replaced(team: Team) -> None:
     team.apply_job("lost")
     team.kuberay_says("lost-a1", RUNNING)

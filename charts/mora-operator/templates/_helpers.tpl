@@ -29,7 +29,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "mora.rules" -}}
 - apiGroups: [mora.dev]
   resources: [rolloutjobs, rewritejobs, alignmentjobs]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, delete]  # delete: spec.ttlSecondsAfterFinished
 - apiGroups: [mora.dev]
   resources: [rolloutjobs/status, rewritejobs/status, alignmentjobs/status]
   verbs: [patch]
