@@ -86,7 +86,8 @@ def _sample(resolved: api.ResolvedJob, spec: api.RolloutSpec, store: Store, repo
 def _score(
     resolved: api.ResolvedJob, spec: api.RolloutSpec, store: Store, reporter: Reporter, rollouts: Table
 ) -> Table:
-    total = rollouts.count() * spec.sampling.samples_per_prompt
+    answered = sum(row["error"] is None for row in rollouts.rows(["error"]))
+    total = answered * spec.sampling.samples_per_prompt
     return score(
         store,
         "scores",

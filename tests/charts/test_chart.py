@@ -59,7 +59,9 @@ def test_rights_are_the_least() -> None:
         "a RayJob is never changed"
     )
     for kind in KINDS:
-        assert granted["mora.dev", f"{kind.lower()}s"] == ["get", "list", "watch", "delete"], "nothing is written into spec"
+        assert granted["mora.dev", f"{kind.lower()}s"] == ["get", "list", "watch", "delete"], (
+            "nothing is written into spec"
+        )
         assert granted["mora.dev", f"{kind.lower()}s/status"] == ["patch"]
 
 

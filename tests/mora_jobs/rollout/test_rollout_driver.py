@@ -74,14 +74,24 @@ def test_another_manifest_is_refused_with_what_differs(finished) -> None:
         run(other, Reporter())
 
 
+class Noted(Reporter):
+    """Keeps the last (completed, total, unit)."""
+
+    def update(self, completed: int, total: int, unit: str = "Prompts", *more: object, **named: object) -> None:
+        self.last = (completed, total, unit)
+        super().update(completed, total, unit, *more, **named)  # type: ignore[arg-type]
+
+
 def test_one_prompt_one_sample_one_reward_and_a_prompt_longer_than_the_model(tmp_path: Path, tiny_model: Path) -> None:
     small = SmallExperiment(tmp_path, tiny_model, prompts=1)
     with (tmp_path / "prompts.jsonl").open("a") as file:
         file.write(json.dumps({"id": "long", "prompt": "ever and " * 2000}) + "\n")
     sampling = {"samplesPerPrompt": 1, "maxTokens": 4, "temperature": 0}
-    result = run(small.rollout(names=("length",), sampling=sampling), Reporter())
+    reporter = Noted()
+    result = run(small.rollout(names=("length",), sampling=sampling), reporter)
     assert result.rollouts is not None
     assert result.rollouts.samples == 1
+    assert reporter.last == (1, 1, "Responses"), "what could not be sampled is not waited for"
     assert (result.rollouts.prompts.completed, result.rollouts.prompts.failed) == (1, 1)
     assert result.isolation is not None
     assert not any(result.isolation.single_reward.values())  # one sample shows no plateau
