@@ -177,7 +177,10 @@ class OutputRef(Model):
 
 
 class Usage(Model):
-    """Accelerator time."""
+    """Time of attempts that have ended."""
+
+    active_seconds: Count = 0
+    """Seconds that they ran, without what lies between them; activeDeadlineSeconds is about this."""
 
     gpu_seconds: Count = 0
     """GPU-seconds used."""
@@ -264,7 +267,7 @@ class CommonStatus(Model):
     gpus: Count | None = None
     """GPUs of the current attempt."""
     usage: Usage | None = None
-    """Accelerator time."""
+    """Time and accelerator time of attempts that have ended."""
     queue: Queue | None = None
     """Queueing."""
     links: Links | None = None

@@ -112,12 +112,12 @@ def _past(view: View, ended: Failure) -> dict[str, Any]:
 
 
 def _usage(view: View, wasted: int) -> dict[str, int]:
-    """Accelerator time of all attempts that have ended, the newest included."""
+    """Time of all attempts that have ended, the newest included."""
     before = view.observed.status.get("usage") or {}
-    gpus = gpu_count(view.job)
-    seconds = (end_of(view) - view.started).total_seconds() if view.started is not None else 0.0
+    gpus, seconds = gpu_count(view.job), round(view.seconds_until(end_of(view)))
     return {
-        "gpuSeconds": before.get("gpuSeconds", 0) + round(gpus * max(0.0, seconds)),
+        "activeSeconds": before.get("activeSeconds", 0) + seconds,
+        "gpuSeconds": before.get("gpuSeconds", 0) + gpus * seconds,
         "wastedGpuSeconds": before.get("wastedGpuSeconds", 0) + gpus * wasted,
     }
 

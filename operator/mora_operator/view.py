@@ -87,12 +87,13 @@ class View:
 
     def active_seconds(self) -> float:
         """Time that attempts have run so far; what lies between them (suspended, waiting) does not count."""
-        spans = [
-            (time_of(past["startTime"]), time_of(past["endTime"])) for past in self.history if "startTime" in past
-        ]
-        if self.started is not None and not self.recorded:
-            spans.append((self.started, self.now))
-        return sum((end - start).total_seconds() for start, end in spans)
+        # Not from the history, which holds the last attempts only.
+        ended: int = (self.observed.status.get("usage") or {}).get("activeSeconds", 0)
+        return ended if self.recorded else ended + self.seconds_until(self.now)
+
+    def seconds_until(self, end: datetime) -> float:
+        """Seconds that the newest attempt ran until `end`."""
+        return max(0.0, (end - self.started).total_seconds()) if self.started is not None else 0.0
 
     def lost_seconds(self, end: datetime) -> int:
         """Work of the newest attempt, ended at `end`, that is done again: since its last checkpoint or report.

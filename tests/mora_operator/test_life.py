@@ -244,6 +244,17 @@ def test_the_deadline_of_the_job_counts_attempts_and_not_what_lies_between() -> 
     assert world.status["attemptHistory"][0]["class"] == "Deadline"
 
 
+def test_the_deadline_counts_attempts_that_the_history_has_forgotten() -> None:
+    world = started(activeDeadlineSeconds=1000, backoffLimit=50)
+    for index in range(1, 21):
+        world.becomes(index, RUNNING).settle()
+        world.becomes(index, FAILED, after=40).settle()
+        world.later(400).settle()
+    world.becomes(21, RUNNING).settle()
+    assert len(world.status["attemptHistory"]) == 10
+    assert world.settle().again == 1000 - 30 - 20 * 40
+
+
 def test_a_deadline_that_was_raised_in_time_holds() -> None:
     world = started(activeDeadlineSeconds=100).later(60)
     world.job = rollout_job(activeDeadlineSeconds=1000)
@@ -271,11 +282,11 @@ def test_accelerator_time_is_added_up() -> None:
     limits = {"workers": {"resources": {"limits": {"nvidia.com/gpu": "2"}}}}
     world = started(cluster=limits).becomes(1, FAILED, after=70)
     world.settle()
-    assert world.status["usage"] == {"gpuSeconds": 200, "wastedGpuSeconds": 200}
+    assert world.status["usage"] == {"activeSeconds": 100, "gpuSeconds": 200, "wastedGpuSeconds": 200}
     world.later(10).settle()
     world.becomes(2, RUNNING).settle()
     world.becomes(2, SUCCEEDED, after=50).settle()
-    assert world.status["usage"] == {"gpuSeconds": 300, "wastedGpuSeconds": 200}
+    assert world.status["usage"] == {"activeSeconds": 150, "gpuSeconds": 300, "wastedGpuSeconds": 200}
 
 
 steps = st.lists(
