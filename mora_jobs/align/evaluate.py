@@ -25,8 +25,6 @@ from mora_jobs.rewards.calibration import Calibration
 from mora_jobs.rewards.pool import RewardPool
 
 CALIBRATION = "evaluation/calibration.json"
-MOST_STAGE = 64
-"""Characters of a stage's name in status."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def _judged(
     reporter: Reporter,
 ) -> Table:
     total = len(held_out.prompts) * how.sampling.samples_per_prompt
-    count = reporter.counter(total, "Responses", f"Judging of {name}"[:MOST_STAGE])
+    count = reporter.counter(total, "Responses", f"Judging of {name}")
     return score(_folder(store, name), "scores", rollouts, rewards=how.names, pool=pool, on_row=count)
 
 
@@ -126,7 +124,7 @@ def _answers(
     how: Measurement,
     reporter: Reporter,
 ) -> Table:
-    answered = reporter.counter(len(held_out.prompts), "Prompts", f"Evaluation of {name}"[:MOST_STAGE])
+    answered = reporter.counter(len(held_out.prompts), "Prompts", f"Evaluation of {name}")
     return sample(
         _folder(store, name),
         "rollouts",

@@ -30,6 +30,7 @@ __all__ = ["Reporter", "Stopped"]
 log = logging.getLogger(__name__)
 
 MAX_METRICS = 64
+MAX_STAGE = 64
 LONGEST_PAUSE = 60.0
 
 
@@ -91,7 +92,7 @@ class Reporter:
                 total=total,
                 failed=failed,
                 unit=unit,
-                stage=stage,
+                stage=stage[:MAX_STAGE],
                 last_updated_time=datetime.now(UTC).replace(microsecond=0),
             )
             self._metrics |= metrics or {}

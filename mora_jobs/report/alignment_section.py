@@ -171,16 +171,22 @@ def _base_volume(front: Front | None, document: Mapping[str, Any]) -> float | No
 
 def _histories(store: Store) -> dict[str, Sequence[Mapping[str, Any]]]:
     """The logged steps of every training by its name; of one that still runs, those up to its newest checkpoint."""
-    found: dict[str, Sequence[Mapping[str, Any]]] = {}
+    logs: dict[str, str] = {}
+    states: dict[str, str] = {}
     for path in sorted(store.list("trainings")):
         _, training, *below = path.split("/")
         if below == ["log.json"]:
-            found[training] = read_json(store, path) or []
-        elif path.endswith(f"/{TRAINER_STATE}") and not store.exists(f"trainings/{training}/log.json"):
-            # Sorted: a later checkpoint comes later.
-            history = (read_json(store, path) or {}).get("log_history", [])
-            found[training] = [row for row in history if "loss" in row]
-    return found
+            logs[training] = path
+        elif path.endswith(f"/{TRAINER_STATE}"):
+            states[training] = path  # sorted: that of a later checkpoint comes later
+    return {
+        name: (read_json(store, logs[name]) or []) if name in logs else _steps(read_json(store, states[name]) or {})
+        for name in sorted(logs | states)
+    }
+
+
+def _steps(state: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return [row for row in state.get("log_history", []) if "loss" in row]
 
 
 def _evaluations(document: Mapping[str, Any], rewards: Sequence[str], base: Mapping[str, Any] | None) -> list[Chart]:

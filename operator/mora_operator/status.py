@@ -6,11 +6,11 @@ from typing import Any
 
 from mora_jobs.api import ConditionType, Phase
 
-from .conditions import Finding, clip, merge, of_job, yes
-from .rayjobs import Failure, RayJob
+from .conditions import Finding, merge, of_job, yes
+from .rayjobs import RayJob
 from .render import gpu_count
 from .resources import attempt_name
-from .verdicts import Verdict, end_of
+from .verdicts import Verdict, end_of, past_of
 from .view import Observed, View, text_of
 
 HISTORY_LIMIT = 10
@@ -36,7 +36,7 @@ def status_of(view: View, verdict: Verdict) -> dict[str, Any]:
         # Beside what the driver has left there: a member that differs is sent again and again.
         written["links"] = dict(status.get("links") or {}) | {"dashboardURL": url if "://" in url else f"http://{url}"}
     if verdict.failure is not None:
-        past = _past(view, verdict.failure)
+        past = past_of(view, verdict.failure)
         written["attemptHistory"] = [past, *view.history][:HISTORY_LIMIT]
         written["usage"] = _usage(view, past["lostSeconds"])
     elif verdict.phase is Phase.COMPLETE:
@@ -102,13 +102,6 @@ def _attempt(view: View, index: int, rayjob: RayJob | None) -> dict[str, Any]:
         # A merge patch keeps what it does not name: the last attempt's cluster is not the new one's.
         attempt |= {name: None for name in ("rayClusterName", "jobId", "startTime") if name in before}
     return attempt
-
-
-def _past(view: View, ended: Failure) -> dict[str, Any]:
-    end = end_of(view)
-    past: dict[str, Any] = {"index": view.current, "reason": ended.reason, "class": ended.type.value}
-    past |= {"message": clip(ended.message), "endTime": text_of(end), "lostSeconds": view.lost_seconds(end)}
-    return past | ({"startTime": text_of(view.started)} if view.started is not None else {})
 
 
 def _usage(view: View, wasted: int) -> dict[str, int]:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from mora_jobs.api import Exit, ExitClass, Phase, retries
 
-from .conditions import Finding
+from .conditions import Finding, clip
 from .rayjobs import Failure, FailureClass, RayJob
 from .view import View, text_of, time_of
 
@@ -54,7 +55,7 @@ def ended(view: View, failure: Failure) -> Verdict:
     decision = retries.decide(view.job.spec, Exit(class_=_class(failure), reason=failure.reason), attempts)
     counters = {} if decision.counter is None else {decision.counter: attempts[decision.counter] + 1}
     if decision.again and failure.reason not in FINAL:
-        return _retry(view, failure, counters, delay_after([_as_past(view, failure), *view.history]))
+        return _retry(view, failure, counters, delay_after([past_of(view, failure), *view.history]))
     left = f" (spec.{BUDGETS[decision.counter]} is used up)" if decision.counter and view.current > 1 else ""
     return Verdict(
         Phase.FAILED, failure.reason, (failure.message or failure.reason) + left, stalled=True, failure=failure,
@@ -87,12 +88,8 @@ def delay_after(history: Sequence[Mapping[str, Any]]) -> float:
     """Seconds from the end of the newest attempt of `history` to the next: they double with each short attempt in a row."""
     if history[0]["reason"] in ("Suspended", "Stopped"):
         return 0.0
-    failures = 1
-    for past in history:
-        if "startTime" not in past or _seconds(past) >= SHORT_SECONDS:
-            break
-        failures += 1
-    return retries.delay_seconds(max(1, failures - 1), RETRY_SECONDS)
+    short = sum(1 for _ in takewhile(_was_short, history))
+    return retries.delay_seconds(max(1, short), RETRY_SECONDS)
 
 
 def _retry(view: View, failure: Failure, counters: Mapping[str, int], delay: float) -> Verdict:
@@ -113,13 +110,18 @@ def _announced(index: int, why: str, due: datetime) -> str:
     return f"attempt {index} ended: {why}; the next one begins at {text_of(due)}"
 
 
-def _as_past(view: View, failure: Failure) -> dict[str, Any]:
-    started = {"startTime": text_of(view.started)} if view.started else {}
-    return {"reason": failure.reason, "endTime": text_of(end_of(view))} | started
+def past_of(view: View, failure: Failure) -> dict[str, Any]:
+    """The newest attempt as it stands in status.attemptHistory."""
+    end = end_of(view)
+    past: dict[str, Any] = {"index": view.current, "reason": failure.reason, "class": failure.type.value}
+    past |= {"message": clip(failure.message), "endTime": text_of(end), "lostSeconds": view.lost_seconds(end)}
+    return past | ({"startTime": text_of(view.started)} if view.started is not None else {})
 
 
-def _seconds(past: Mapping[str, Any]) -> float:
-    return (time_of(past["endTime"]) - time_of(past["startTime"])).total_seconds()
+def _was_short(past: Mapping[str, Any]) -> bool:
+    if "startTime" not in past:
+        return False
+    return (time_of(past["endTime"]) - time_of(past["startTime"])).total_seconds() < SHORT_SECONDS
 
 
 def _class(failure: Failure) -> ExitClass:
