@@ -1,13 +1,11 @@
-"""The files of a LoRA adapter, in PEFT's layout."""
+"""Folders of LoRA adapters, in PEFT's layout."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from mora_jobs.artifacts.store import Store
-
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
+from mora_jobs.models.local_model import ADAPTER_CONFIG
 
 
 def adapter_folder(uri: str) -> Path:

@@ -14,13 +14,14 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mora_jobs.align.adapters import ADAPTER_CONFIG, write_config
+from mora_jobs.align.adapters import write_config
 from mora_jobs.align.likelihood import add_response_likelihood
 from mora_jobs.align.sharding import whole
 from mora_jobs.api.inputs import DType
 from mora_jobs.api.training import LoRA
 from mora_jobs.errors import UserError
 from mora_jobs.models import LocalModel, load_causal_lm
+from mora_jobs.models.local_model import ADAPTER_CONFIG
 
 FROZEN = "frozen"
 TRAINED = "default"  # PEFT saves the adapter of this name at the top of a folder, where every engine looks for it

@@ -20,8 +20,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mora_jobs.align.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, write_config
+from mora_jobs.align.adapters import write_config
 from mora_jobs.errors import UserError
+from mora_jobs.models.local_model import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 FACTOR = re.compile(r"(.+)\.lora_([AB])\.weight")
 

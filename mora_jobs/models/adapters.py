@@ -7,9 +7,8 @@ from typing import Any
 
 from mora_jobs.errors import UserError
 from mora_jobs.models.cache import made_once
-from mora_jobs.models.local_model import ADAPTER_CONFIG, LocalAdapter, LocalModel
+from mora_jobs.models.local_model import ADAPTER_CONFIG, ADAPTER_WEIGHTS, LocalAdapter, LocalModel
 
-WEIGHTS = "adapter_model.safetensors"
 # What makes an adapter more than W + s·B·A with one rank and one s.
 BEYOND = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "lora_bias", "use_qalora")
 
@@ -37,7 +36,7 @@ def _stack(local: LocalModel, folder: Path) -> None:
     factors: dict[str, torch.Tensor] = {}
     for adapter, rank in zip(local.adapters, ranks, strict=True):
         scale = adapter.config["lora_alpha"] / (rank**0.5 if adapter.config.get("use_rslora") else rank)
-        for name, tensor in load_file(adapter.path / WEIGHTS).items():
+        for name, tensor in load_file(adapter.path / ADAPTER_WEIGHTS).items():
             if ".lora_A." in name:
                 whole = factors.setdefault(name, tensor.new_zeros(total, tensor.shape[1], dtype=torch.float32))
                 whole[offset : offset + rank] = tensor
@@ -58,7 +57,7 @@ def _stack(local: LocalModel, folder: Path) -> None:
         "layers_pattern": None,
         "exclude_modules": None,
     }
-    save_file(factors, folder / WEIGHTS)
+    save_file(factors, folder / ADAPTER_WEIGHTS)
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2))
 
 
@@ -69,5 +68,7 @@ def _check_plain(adapter: LocalAdapter) -> None:
         why = ", ".join(special) or f"{config.get('peft_type')}, bias {config.get('bias')}"
         what = f"adapter {adapter.name} is not a plain LoRA ({why}) and cannot be combined with others"
         raise UserError(str(adapter.path), what, "merge it into the model first")
-    if not (adapter.path / WEIGHTS).is_file():
-        raise UserError(str(adapter.path), f"adapter {adapter.name} has no {WEIGHTS}", "save it as safetensors")
+    if not (adapter.path / ADAPTER_WEIGHTS).is_file():
+        raise UserError(
+            str(adapter.path), f"adapter {adapter.name} has no {ADAPTER_WEIGHTS}", "save it as safetensors"
+        )

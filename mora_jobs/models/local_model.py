@@ -18,6 +18,7 @@ from mora_jobs.models.gguf import converted
 from mora_jobs.models.hub import snapshot
 
 ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,9 @@ def _check_folder(uri: str, path: Path, trusted: bool) -> None:
 
 def _fetch_adapter(adapter: api.Adapter) -> LocalAdapter:
     path, _ = _locate(adapter.uri, None)
-    weights = [path / "adapter_model.safetensors", path / "adapter_model.bin"]
+    weights = [path / ADAPTER_WEIGHTS, path / "adapter_model.bin"]
     if not (path / ADAPTER_CONFIG).is_file() or not any(each.is_file() for each in weights):
-        what = f"adapter {adapter.name} is not in the PEFT layout ({ADAPTER_CONFIG} and adapter_model.safetensors)"
+        what = f"adapter {adapter.name} is not in the PEFT layout ({ADAPTER_CONFIG} and {ADAPTER_WEIGHTS})"
         raise UserError(adapter.uri, what)
     digest = digest_files(path, [path / ADAPTER_CONFIG, next(each for each in weights if each.is_file())])
     return LocalAdapter(adapter.name, path, digest, _read_json(path / ADAPTER_CONFIG))
