@@ -11,10 +11,12 @@ COUNTERS = {ExitClass.APP: "failed", ExitClass.INFRA: "infraRestarts"}
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`counter` is the member of status.attempts that this failure counts in, None for one that is not counted."""
+    """`counter` is the member of status.attempts that this failure counts in, None for one that is not counted; `spent`
+    tells that the job ends because that budget is used up, and not because of whose fault it was or of a rule."""
 
     again: bool
     counter: str | None
+    spent: bool = False
 
 
 def decide(spec: CommonSpec, exit: Exit, attempts: Mapping[str, int]) -> Decision:
@@ -33,7 +35,10 @@ def decide(spec: CommonSpec, exit: Exit, attempts: Mapping[str, int]) -> Decisio
                 return Decision(False, counter)
             counter = counter or "failed"  # a mistake that the rule wants retried
             break
-    return Decision(counter is not None and attempts.get(counter, 0) < limits[counter], counter)
+    if counter is None:
+        return Decision(False, None)
+    again = attempts.get(counter, 0) < limits[counter]
+    return Decision(again, counter, spent=not again)
 
 
 def delay_seconds(failures: int, base: float, most: float = 360.0) -> float:

@@ -56,7 +56,11 @@ def ended(view: View, failure: Failure) -> Verdict:
     counters = {} if decision.counter is None else {decision.counter: attempts[decision.counter] + 1}
     if decision.again and failure.reason not in FINAL:
         return _retry(view, failure, counters, delay_after([past_of(view, failure), *view.history]))
-    left = f" (spec.{BUDGETS[decision.counter]} is used up)" if decision.counter and view.current > 1 else ""
+    left = (
+        f" (spec.{BUDGETS[decision.counter]} is used up)"
+        if decision.counter and decision.spent and view.current > 1
+        else ""
+    )
     return Verdict(
         Phase.FAILED, failure.reason, (failure.message or failure.reason) + left, stalled=True, failure=failure,
         counters=counters,

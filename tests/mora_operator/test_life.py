@@ -179,6 +179,17 @@ def test_what_is_left_of_the_budget_is_told() -> None:
     assert failed["message"].endswith("(spec.backoffLimit is used up)")
 
 
+def test_a_rule_that_ends_the_job_does_not_speak_of_budgets() -> None:
+    rule = {"name": "oom", "action": "FailJob", "onReasons": ["OutOfMemory"]}
+    world = started(failurePolicy={"rules": [rule]}).becomes(1, FAILED, after=5)
+    world.settle()
+    world.later(10).settle()
+    world.status["exit"] = {"class": "App", "reason": "OutOfMemory", "message": "no memory is left", "attempt": 2}
+    world.becomes(2, FAILED, after=5).settle()
+    failed = next(each for each in world.status["conditions"] if each["type"] == "Failed")
+    assert (world.phase, failed["message"]) == ("Failed", "no memory is left")
+
+
 def test_a_rayjob_that_was_taken_away_is_made_again_and_counted() -> None:
     world = started()
     del world.rayjobs[1]

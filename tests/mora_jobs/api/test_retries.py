@@ -15,24 +15,24 @@ RULES = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason", "before", "again", "counter"),
+    ("kind", "reason", "before", "again", "counter", "spent"),
     [
-        ("App", "RuntimeError", {}, True, "failed"),
-        ("App", "RuntimeError", {"failed": 1, "infraRestarts": 9}, True, "failed"),
-        ("App", "RuntimeError", {"failed": 2}, False, "failed"),
-        ("Infra", "NodeLost", {"failed": 9, "infraRestarts": 2}, True, "infraRestarts"),
-        ("Infra", "NodeLost", {"infraRestarts": 3}, False, "infraRestarts"),
-        ("Infra", "OutOfDisk", {}, False, "infraRestarts"),
-        ("Infra", "Preempted", {"infraRestarts": 99}, True, None),
-        ("UserError", "InvalidReward", {}, False, None),
-        ("UserError", "InvalidInput", {}, True, "failed"),
-        ("UserError", "InvalidInput", {"failed": 2}, False, "failed"),
+        ("App", "RuntimeError", {}, True, "failed", False),
+        ("App", "RuntimeError", {"failed": 1, "infraRestarts": 9}, True, "failed", False),
+        ("App", "RuntimeError", {"failed": 2}, False, "failed", True),
+        ("Infra", "NodeLost", {"failed": 9, "infraRestarts": 2}, True, "infraRestarts", False),
+        ("Infra", "NodeLost", {"infraRestarts": 3}, False, "infraRestarts", True),
+        ("Infra", "OutOfDisk", {}, False, "infraRestarts", False),
+        ("Infra", "Preempted", {"infraRestarts": 99}, True, None, False),
+        ("UserError", "InvalidReward", {}, False, None, False),
+        ("UserError", "InvalidInput", {}, True, "failed", False),
+        ("UserError", "InvalidInput", {"failed": 2}, False, "failed", True),
     ],
 )
-def test_the_first_rule_decides_and_else_the_budget_of_the_class(kind, reason, before, again, counter):
+def test_the_first_rule_decides_and_else_the_budget_of_the_class(kind, reason, before, again, counter, spent):
     spec = CommonSpec.model_validate({"backoffLimit": 2, "failurePolicy": {"maxInfraRestarts": 3, "rules": RULES}})
     exit = Exit.model_validate({"class": kind, "reason": reason, "message": ""})
-    assert decide(spec, exit, before) == Decision(again, counter)
+    assert decide(spec, exit, before) == Decision(again, counter, spent)
 
 
 def test_the_wait_doubles_up_to_a_bound():
