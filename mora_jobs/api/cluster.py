@@ -100,7 +100,7 @@ class Credential(Model):
     """Secret and key in the job's namespace. `mora run` reads the environment variable MORA_CREDENTIAL_<NAME> instead."""
     as_: Annotated[CredentialForm, Field(alias="as")] = CredentialForm.FILE
     """File is mounted, Env is set as an environment variable <NAME>."""
-    mount_path: Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=256)] | None = None
+    mount_path: Annotated[str, StringConstraints(pattern=r"^/[!-9;-~]*$", max_length=256)] | None = None
     """Where the file appears; /var/run/secrets/mora/<name> when absent."""
 
 
@@ -110,7 +110,7 @@ class PodPatch(Model):
     labels: LabelMap = {}
     """Labels added to the pods."""
     annotations: Annotated[
-        dict[LabelKey, Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=64)
+        dict[LabelKey, Annotated[str, StringConstraints(max_length=2048)]], Field(max_length=64)
     ] = {}
     """Annotations added to the pods."""
     node_selector: LabelMap = {}
@@ -136,9 +136,9 @@ class PodPatch(Model):
     volumes: Annotated[
         list[Annotated[PodPart, Checked(Volume)]], Field(max_length=16, json_schema_extra={"x-list-key": "name"})
     ] = []
-    """Volumes of the kinds that Pod Security `restricted` allows."""
+    """Volumes of the kinds that Pod Security `restricted` allows. Names that begin with mora- are the operator's."""
     volume_mounts: Annotated[list[Annotated[PodPart, Checked(VolumeMount)]], Field(max_length=16)] = []
-    """Mounts of the Ray container."""
+    """Mounts of the Ray container, also of `scratch` (/tmp) and `dshm` (/dev/shm)."""
     resource_claims: Annotated[
         list[Annotated[PodPart, Checked(ResourceClaim)]], Field(max_length=8, json_schema_extra={"x-list-key": "name"})
     ] = []
@@ -153,7 +153,7 @@ class Resources(Model):
     requests: Quantities = {}
     """Requested amounts, e.g. cpu: "4", memory: 16Gi."""
     limits: Quantities = {}
-    """Limits, e.g. nvidia.com/gpu: "1"."""
+    """Limits, e.g. nvidia.com/gpu: "1". ephemeral-storage also bounds /tmp, which has 64Gi otherwise."""
 
 
 class HeadGroup(Model):
@@ -217,7 +217,7 @@ class ClusterSpec(Model):
 
     ray_version: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$", max_length=32)] | None = None
     """Ray version of the image; the operator's default when absent."""
-    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    image: Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=512)] | None = None
     """Image with Ray and mora_jobs; the operator's default when absent."""
     image_pull_policy: PullPolicy = PullPolicy.IF_NOT_PRESENT
     """When the image is pulled."""
@@ -230,7 +230,7 @@ class ClusterSpec(Model):
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] = 300
     """How long the Ray cluster stays after the job has finished."""
     retain_on_failure: Retain = Retain.NONE
-    """What stays after a failure, for debugging."""
+    """What stays after a failure, for debugging, until the next attempt or until this object is deleted. KubeRay 1.6 or newer."""
     network_policy: NetworkPolicySpec = NetworkPolicySpec()
     """Network isolation."""
     auth: Auth = Auth()

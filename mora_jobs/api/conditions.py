@@ -40,6 +40,8 @@ def of_job(
     stalled: bool = False,
     inputs: Finding,
     cluster: Finding | None = None,
+    quota: Finding | None = None,
+    degraded: Finding | None = None,
 ) -> list[Finding]:
     """All conditions of a job, each with a definite status, so that a missing one never has to be guessed about."""
 
@@ -51,7 +53,9 @@ def of_job(
         inputs,
         condition(ConditionType.RECONCILING, reconciling),
         condition(ConditionType.STALLED, stalled),
+        quota or Finding(ConditionType.QUOTA_RESERVED, ConditionStatus.UNKNOWN, "NotQueued"),
         cluster or no(ConditionType.CLUSTER_READY, reason),
+        degraded or no(ConditionType.DEGRADED, reason),
         condition(ConditionType.SUSPENDED, phase is Phase.SUSPENDED),
         condition(ConditionType.COMPLETE, phase is Phase.COMPLETE),
         condition(ConditionType.FAILED, phase is Phase.FAILED),

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from posixpath import normpath
 
 from .align import AlignmentJob
-from .cluster import Retain
+from .cluster import Retain, SubmissionMode
 from .references import JobKey, ReferenceCycle, closure, key_of, references, source_rollouts
 from .resolved import Job
 from .rewrite import RewriteJob
@@ -19,6 +19,7 @@ from .uris import uris
 
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 ELASTIC = "kueue.x-k8s.io/elastic-job"
+_GANGS = ("volcano.sh/", "yunikorn.apache.org/", "kai.scheduler/", "ray.io/gang-scheduling-enabled")
 _SCHEDULERS = ("kueue.x-k8s.io/", "volcano.sh/", "yunikorn.apache.org/", "kai.scheduler/")
 
 
@@ -52,7 +53,11 @@ def queue_conflicts(job: Job) -> Iterator[Problem]:
     if len(used) > 1:
         names = " and ".join(prefix.rstrip("/") for prefix in used)
         yield Problem("QueueConflict", "metadata.labels", f"labels of {names}: only one of them can queue the job")
-    if KUEUE_QUEUE not in labels:
+    gang = next((prefix for prefix in _GANGS if any(label.startswith(prefix) for label in labels)), None)
+    if gang is not None and job.spec.cluster.submission_mode is not SubmissionMode.K8S_JOB:
+        message = f"KubeRay hands {gang.rstrip('/')} on to the pods in K8sJobMode only"
+        yield Problem("QueueConflict", "spec.cluster.submissionMode", message)
+    if not labels.get(KUEUE_QUEUE):
         return
     if job.spec.cluster.retain_on_failure is not Retain.NONE:
         message = "a job in a Kueue queue cannot keep its cluster after a failure"

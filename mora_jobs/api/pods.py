@@ -9,11 +9,16 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from .base import Checked, KeyRef, Model, Rule
-from .texts import QUANTITY, LabelMap, Name, ObjectName, ShortText
+from .base import Checked, KeyRef, Model, Rule, exactly_one_of
+from .texts import QUANTITY, LabelKey, LabelMap, LabelValue, Name, ObjectName, ShortText
 
 # Any JSON value, handed through as it is; admission checks it when the pods are made.
 Open = Annotated[Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+
+
+def stays_inside(path: str) -> str:
+    """The expression that a path has no part `..`."""
+    return f"!{path}.matches('(^|/)[.][.](/|$)')"
 
 
 def _quantity_text(value: Any) -> Any:
@@ -29,8 +34,11 @@ Quantity = Annotated[
 ]
 Quantities = Annotated[dict[Annotated[str, StringConstraints(max_length=253)], Quantity], Field(max_length=16)]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+# Inside a volume: `matches` in a rule sees to "..", which a pattern cannot exclude.
+RelativePath = Annotated[str, StringConstraints(pattern=r"^[^/]", max_length=1024)]
 FileMode = Annotated[int, Field(ge=0, le=511)]
 Id = Annotated[int, Field(ge=0, le=2_147_483_647)]
+UserId = Annotated[int, Field(ge=1, le=2_147_483_647)]
 
 
 class LabelOperator(StrEnum):
@@ -43,7 +51,14 @@ class LabelOperator(StrEnum):
 class LabelRequirement(Model):
     """A condition on one label."""
 
-    key: ShortText
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "(self.operator == 'In' || self.operator == 'NotIn') == (has(self.values) && self.values.size() > 0)",
+            "In and NotIn need values, the others take none",
+            "values",
+        ),
+    )
+    key: LabelKey
     """Label."""
     operator: LabelOperator
     """In and NotIn go with values."""
@@ -94,11 +109,28 @@ class TaintEffect(StrEnum):
 class Toleration(Model):
     """A taint that the pods tolerate."""
 
-    key: ShortText | None = None
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+            "operator must be Exists where there is no key",
+            "operator",
+        ),
+        Rule(
+            "!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
+            "operator Exists takes no value",
+            "value",
+        ),
+        Rule(
+            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            "tolerationSeconds goes with effect NoExecute only",
+            "tolerationSeconds",
+        ),
+    )
+    key: LabelKey | None = None
     """Key of the taint; every taint when absent (with operator Exists)."""
     operator: TolerationOperator | None = None
     """Equal when absent."""
-    value: ShortText | None = None
+    value: LabelValue | None = None
     """Value of the taint."""
     effect: TaintEffect | None = None
     """Effect of the taint; all effects when absent."""
@@ -119,9 +151,21 @@ class InclusionPolicy(StrEnum):
 class TopologySpread(Model):
     """How pods spread over topology domains."""
 
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.minDomains) || self.whenUnsatisfiable == 'DoNotSchedule'",
+            "minDomains goes with whenUnsatisfiable DoNotSchedule only",
+            "minDomains",
+        ),
+        Rule(
+            "!has(self.matchLabelKeys) || has(self.labelSelector)",
+            "matchLabelKeys goes with a labelSelector only",
+            "matchLabelKeys",
+        ),
+    )
     max_skew: Annotated[int, Field(ge=1, le=1024)]
     """Largest difference between domains."""
-    topology_key: ShortText
+    topology_key: LabelKey
     """Node label that makes the domain."""
     when_unsatisfiable: Unsatisfiable
     """DoNotSchedule or ScheduleAnyway."""
@@ -133,7 +177,7 @@ class TopologySpread(Model):
     """Whether node affinity limits the domains."""
     node_taints_policy: InclusionPolicy | None = None
     """Whether taints limit the domains."""
-    match_label_keys: Annotated[list[ShortText] | None, Field(max_length=16)] = None
+    match_label_keys: Annotated[list[LabelKey] | None, Field(max_length=16)] = None
     """Labels whose values must equal the new pod's."""
 
 
@@ -143,14 +187,10 @@ class FsGroupChangePolicy(StrEnum):
 
 
 class SELinux(Model):
-    """SELinux labels."""
+    """The SELinux labels that Pod Security `restricted` leaves open; not user and role."""
 
-    user: ShortText | None = None
-    """User."""
-    role: ShortText | None = None
-    """Role."""
-    type: ShortText | None = None
-    """Type."""
+    type: Annotated[str, StringConstraints(pattern=r"^container(_init|_kvm|_engine)?_t$", max_length=32)] | None = None
+    """container_t, container_init_t, container_kvm_t or container_engine_t."""
     level: ShortText | None = None
     """Level."""
 
@@ -158,7 +198,7 @@ class SELinux(Model):
 class PodSecurity(Model):
     """What may differ from the hardened pod security context; Pod Security `restricted` still holds."""
 
-    run_as_user: Id | None = None
+    run_as_user: UserId | None = None
     """User id; not 0."""
     run_as_group: Id | None = None
     """Group id."""
@@ -202,6 +242,9 @@ class ResourceFieldRef(Model):
 class EnvSource(Model):
     """Where a variable's value comes from."""
 
+    cel: ClassVar[tuple[Rule, ...]] = (
+        exactly_one_of("secretKeyRef", "configMapKeyRef", "fieldRef", "resourceFieldRef"),
+    )
     secret_key_ref: OptionalKeyRef | None = None
     """A Secret."""
     config_map_key_ref: OptionalKeyRef | None = None
@@ -252,13 +295,18 @@ class EnvFrom(Model):
 class VolumeMount(Model):
     """Where a volume appears in the Ray container."""
 
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule("!(has(self.subPath) && has(self.subPathExpr))", "give subPath or subPathExpr, not both", "subPath"),
+        Rule(f"!has(self.subPath) || {stays_inside('self.subPath')}", "must not contain ..", "subPath"),
+        Rule(f"!has(self.subPathExpr) || {stays_inside('self.subPathExpr')}", "must not contain ..", "subPathExpr"),
+    )
     name: Name
     """Name of the volume."""
     mount_path: Annotated[str, StringConstraints(pattern=r"^/[^:]*$", max_length=1024)]
     """Absolute path."""
-    sub_path: Path | None = None
+    sub_path: RelativePath | None = None
     """Folder or file inside the volume."""
-    sub_path_expr: Path | None = None
+    sub_path_expr: RelativePath | None = None
     """The same, with variables."""
     read_only: bool | None = None
     """Whether writing is refused."""

@@ -31,6 +31,9 @@ def redact(text: str) -> str:
 
 
 def one_line(text: str, limit: int = 1024) -> str:
-    """The text redacted, on one line of at most `limit` characters, as a condition's message may be."""
+    """The text redacted, on one line of at most `limit` bytes (UTF-8), as a condition's message may be."""
     line = " ".join(redact(text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    encoded = line.encode()
+    if len(encoded) <= limit:
+        return line
+    return encoded[: limit - len("…".encode())].decode(errors="ignore") + "…"

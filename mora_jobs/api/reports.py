@@ -6,6 +6,7 @@ from typing import Any
 from .align import AlignmentResult
 from .base import Model
 from .progress import ProgressReport
+from .redact import one_line
 from .rewrite import RewriteResult
 from .rollout import RolloutResult
 
@@ -41,7 +42,7 @@ def reported(report: ProgressReport, kind: str, attempt: int, now: datetime) -> 
     if report.links is not None:
         fields["links"] = report.links.to_dict()
     if report.exit is not None:
-        fields["exit"] = {**report.exit.to_dict(), "attempt": attempt}
+        fields["exit"] = {**report.exit.to_dict(), "message": one_line(report.exit.message), "attempt": attempt}
     return fields
 
 

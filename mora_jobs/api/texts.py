@@ -7,9 +7,9 @@ from pydantic import Field, StringConstraints
 _LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _JOB = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 _DIMENSION = r"^[A-Za-z][A-Za-z0-9_-]*$"
-_OBJECT = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+OBJECT = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 _SECRET_KEY = r"^[-._a-zA-Z0-9]+$"
-_LABEL_KEY = r"^([a-z0-9][-a-z0-9.]*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+LABEL_KEY = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 _LABEL_VALUE = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
 _INPUT = r"^(hf|s3|gs|az|pvc|file)://[^ \t\r\n\f].*$"
 _OUTPUT = r"^(s3|gs|az|pvc|file)://[^ \t\r\n\f].*$"
@@ -21,9 +21,9 @@ PATTERNS = {
     _LABEL: "lower case letters, digits and dashes, beginning and ending with a letter or digit",
     _JOB: "lower case letters, digits and dashes, beginning with a letter",
     _DIMENSION: "letters, digits, dashes and underscores, beginning with a letter",
-    _OBJECT: "a Kubernetes name (lower case letters, digits, dashes and dots)",
+    OBJECT: "a Kubernetes name (lower case letters, digits, dashes and dots)",
     _SECRET_KEY: "a key (letters, digits, dashes, dots and underscores)",
-    _LABEL_KEY: "a label's name (letters, digits, dashes, dots and underscores, with an optional prefix/)",
+    LABEL_KEY: "a label's name (letters, digits, dashes, dots and underscores, with an optional prefix/)",
     _LABEL_VALUE: "a label's value (letters, digits, dashes, dots and underscores)",
     _INPUT: "a URI that begins with hf://, s3://, gs://, az://, pvc:// or file://",
     _OUTPUT: "a URI that begins with s3://, gs://, az://, pvc:// or file://",
@@ -40,11 +40,11 @@ JobName = Annotated[str, StringConstraints(pattern=_JOB, min_length=1, max_lengt
 # The name of a reward, an objective or a dimension: may be a column name, hence also underscores and capitals.
 Dimension = Annotated[str, StringConstraints(pattern=_DIMENSION, min_length=1, max_length=63)]
 # metadata.name of an object of Kubernetes (DNS-1123 subdomain).
-ObjectName = Annotated[str, StringConstraints(pattern=_OBJECT, max_length=253)]
+ObjectName = Annotated[str, StringConstraints(pattern=OBJECT, max_length=253)]
 # A key of a Secret or ConfigMap.
 SecretKey = Annotated[str, StringConstraints(pattern=_SECRET_KEY, max_length=253)]
-# prefix/name as in labels and annotations.
-LabelKey = Annotated[str, StringConstraints(pattern=_LABEL_KEY, max_length=317)]
+# prefix/name as in labels and annotations, a little shorter than they may be: a pattern cannot bound the prefix alone.
+LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY, max_length=253)]
 LabelValue = Annotated[str, StringConstraints(pattern=_LABEL_VALUE, max_length=63)]
 LabelMap = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
 ShortText = Annotated[str, StringConstraints(max_length=256)]

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints
 
 from .base import Model, NameRef, Rule, exactly_one_of
-from .pods import FieldRef, FileMode, Open, Path, Quantity, ResourceFieldRef
+from .pods import FieldRef, FileMode, Open, Quantity, RelativePath, ResourceFieldRef, stays_inside
 from .texts import Name, ObjectName, SecretKey, ShortText
 
 Texts = Annotated[
@@ -23,9 +23,10 @@ class Medium(StrEnum):
 class KeyToPath(Model):
     """One key as a file."""
 
+    cel: ClassVar[tuple[Rule, ...]] = (Rule(stays_inside("self.path"), "must not contain ..", "path"),)
     key: SecretKey
     """Key."""
-    path: Path
+    path: RelativePath
     """Relative path of the file."""
     mode: FileMode | None = None
     """File mode."""
@@ -96,7 +97,11 @@ class CSIVolume(Model):
 class DownwardItem(Model):
     """A field of the pod as a file."""
 
-    path: Path
+    cel: ClassVar[tuple[Rule, ...]] = (
+        exactly_one_of("fieldRef", "resourceFieldRef"),
+        Rule(stays_inside("self.path"), "must not contain ..", "path"),
+    )
+    path: RelativePath
     """Relative path of the file."""
     field_ref: FieldRef | None = None
     """Field of the pod."""

@@ -1,16 +1,15 @@
 """One POST of a report: authentication, TLS, size. Knows nothing of when to send."""
 
-import json
 import logging
 import os
 import ssl
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 import httpx
 
+from mora_jobs.api.budget import cut, encoded
 from mora_jobs.api.progress import (
     CA_VARIABLE,
     MAX_BODY_BYTES,
@@ -85,37 +84,8 @@ class Wire:
 
 
 def fit(report: ProgressReport) -> bytes:
-    """The body of the POST, at most MAX_BODY_BYTES: metrics go first, then points of the front, then the result.
-
-    What is cut here lies complete in the artifacts.
-    """
+    """The body of the POST, at most MAX_BODY_BYTES. What is cut lies complete in the artifacts."""
     value = report.to_dict()
-    for cut in (_nothing, _metrics, _front, _result):
-        cut(value)
-        body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-        if len(body) <= MAX_BODY_BYTES:
-            return body
-        log.debug("report of %d bytes is cut", len(body))
-    raise AssertionError("counters and an exit record alone cannot be too long")
-
-
-def _nothing(value: dict[str, Any]) -> None:
-    pass
-
-
-def _metrics(value: dict[str, Any]) -> None:
-    value["metrics"] = value.get("metrics", [])[:8]
-
-
-def _front(value: dict[str, Any]) -> None:
-    pareto = value.get("result", {}).get("pareto")
-    if pareto:
-        # Every fourth point, so that the shape of the front survives; the knee stays.
-        pareto["front"] = [
-            point for i, point in enumerate(pareto["front"]) if i % 4 == 0 or point["name"] == pareto.get("knee")
-        ]
-
-
-def _result(value: dict[str, Any]) -> None:
-    value.pop("result", None)
-    log.warning("the result is too long for a report; it lies complete in status.json of the artifacts")
+    for what in cut(value, MAX_BODY_BYTES):
+        log.warning("%s: too long for a report; status.json of the artifacts has it complete", what)
+    return encoded(value)

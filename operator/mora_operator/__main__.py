@@ -11,4 +11,4 @@ if __name__ == "__main__":
     # After the flags were read: --help and a bad flag must not wait for kopf and the Kubernetes client.
     from .main import run
 
-    run(settings)
+    sys.exit(run(settings))

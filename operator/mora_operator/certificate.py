@@ -1,8 +1,4 @@
-"""The progress endpoint's own certificate: made at start, its keys never leave this process.
-
-Jobs learn the authority through their ConfigMaps, which are brought up to date when the operator starts anew. So there
-is no Secret to keep, and no right to read Secrets.
-"""
+"""The progress endpoint's own certificate: its keys never leave this process (see `rotation` for when it is made)."""
 
 import ssl
 import tempfile
@@ -15,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-LIFETIME = timedelta(days=365)
+LIFETIME = timedelta(days=2)
 # Clocks of nodes differ: a certificate that is valid from this very second is refused by those that are behind.
 LEEWAY = timedelta(hours=1)
 
@@ -27,11 +23,16 @@ class Certificate:
     authority: str
     chain: bytes
     key: bytes
-    expires: datetime
+    made: datetime
 
     def server_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.load_into(context)
+        return context
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Serve this certificate from now on; connections that stand keep theirs."""
         # `ssl` loads keys from files only; the folder is gone before this function returns.
         with tempfile.TemporaryDirectory() as folder:
             chain, key = Path(folder, "tls.crt"), Path(folder, "tls.key")
@@ -39,7 +40,6 @@ class Certificate:
             key.touch(mode=0o600)
             key.write_bytes(self.key)
             context.load_cert_chain(chain, key)
-        return context
 
 
 def make(host: str, now: datetime) -> Certificate:
@@ -72,7 +72,7 @@ def make(host: str, now: datetime) -> Certificate:
         authority=authority.public_bytes(pem).decode(),
         chain=certificate.public_bytes(pem),
         key=key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-        expires=expires,
+        made=now,
     )
 
 

@@ -25,7 +25,8 @@ class Recorder:
 
     async def record(self, key: JobKey, uid: str, status: Object, now: datetime) -> None:
         """Tell what the status says, if nobody has told it before."""
-        ready = next(condition for condition in status["conditions"] if condition["type"] == "Ready")
+        ready = condition(status, "Ready")
+        assert ready is not None, "every status of ours has it"
         stalled = any(each["type"] == "Stalled" and each["status"] == "True" for each in status["conditions"])
         bad = stalled or status.get("phase") == Phase.RETRYING
         body = event(key, uid, ready, (status.get("attempts") or {}).get("current", 0), now, self._instance)
@@ -36,6 +37,16 @@ class Recorder:
             pass
         except KubeError as error:
             log.debug("no event: %s", error, extra={"job": str(key)})
+
+
+def ready_reason(status: Object) -> str | None:
+    """Why a job is Ready or is not: what it has come to, in one word."""
+    ready = condition(status, "Ready")
+    return ready["reason"] if ready is not None else None
+
+
+def condition(status: Object, kind: str) -> Object | None:
+    return next((each for each in status.get("conditions", []) if each["type"] == kind), None)
 
 
 def event(key: JobKey, uid: str, ready: Object, attempt: int, now: datetime, instance: str) -> dict[str, Any]:

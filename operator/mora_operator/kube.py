@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import aiohttp
 from kubernetes.aio import client, config
 
-from .resources import Object, Resource
+from .resources import DISCOVERY, Object, Resource
 
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
@@ -49,6 +49,10 @@ class Denied(KubeError):
     """The operator has no right to do this, or admission (a quota, a policy) refused it."""
 
 
+class NotLeading(KubeError):
+    """Another replica leads, or may lead by now: nothing is written any more."""
+
+
 class Transient(KubeError):
     """Overload, a timeout or a broken connection: the request may be repeated, and may also have taken place."""
 
@@ -66,29 +70,40 @@ async def load_configuration() -> client.Configuration:
 
 
 class Kube:
-    """A connection to the API server. `on_request(verb, resource, status)` is told about every answer."""
+    """A connection to the API server. `on_request(verb, resource, status)` is told about every answer.
+
+    `may_write` is asked before every write: a replica that no longer leads gets NotLeading.
+    """
 
     def __init__(
         self,
         configuration: client.Configuration,
         on_request: Callable[[str, str, int], None] = lambda verb, resource, status: None,
+        may_write: Callable[[], bool] = lambda: True,
         timeout: float = 30.0,
     ) -> None:
         self._api = client.ApiClient(configuration)
         self._on_request = on_request
+        self._may_write = may_write
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=5.0)
 
     async def close(self) -> None:
         await self._api.close()
 
+    async def document(self, path: str) -> Object:
+        """What the API server says about itself, e.g. /openapi/v3/apis/ray.io/v1. Every account may read it."""
+        return await self._request("GET", DISCOVERY, path)
+
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         return await self._request("GET", resource, resource.path(namespace, name))
 
-    async def list_all(self, resource: Resource, namespace: str | None, selector: str = "") -> AsyncIterator[Object]:
+    async def list_all(
+        self, resource: Resource, namespace: str | None, selector: str = "", *, fields: str = ""
+    ) -> AsyncIterator[Object]:
         """All objects of a kind, read page by page; apiVersion and kind are left out, as the API server does in lists."""
         token = ""
         while True:
-            query = [("limit", str(PAGE)), ("labelSelector", selector), ("continue", token)]
+            query = [("limit", str(PAGE)), ("labelSelector", selector), ("fieldSelector", fields), ("continue", token)]
             page = await self._request("GET", resource, resource.path(namespace), [pair for pair in query if pair[1]])
             for item in page["items"]:
                 yield item
@@ -100,9 +115,9 @@ class Kube:
         query = [("fieldManager", FIELD_MANAGER), ("fieldValidation", "Strict")]
         return await self._request("POST", resource, resource.path(namespace), query, body)
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Delete the object with this uid, its dependents in the background."""
-        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str, version: str) -> None:
+        """Delete the object if it still is in the version that was decided about; its dependents in the background."""
+        body = {"preconditions": {"uid": uid, "resourceVersion": version}, "propagationPolicy": "Background"}
         await self._request("DELETE", resource, resource.path(namespace, name), body=body)
 
     async def patch(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
@@ -131,6 +146,8 @@ class Kube:
         body: Object | None = None,
         content_type: str = "application/json",
     ) -> Object:
+        if verb != "GET" and not self._may_write():
+            raise NotLeading(0, "NotLeading", f"{verb} {path} was not sent: another replica may lead by now")
         request = await self._api.param_serialize(
             verb,
             path,

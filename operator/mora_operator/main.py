@@ -1,18 +1,24 @@
 """Everything that kopf has to do with: watching, logging in, start and end. Its handlers decide nothing.
 
 Only low-level `on.event` handlers are used: they write no annotations and no finalizers, and a missed event costs
-nothing, because the reconciler looks at what is and not at what happened.
+nothing, because the reconciler looks at what is and not at what happened. kopf runs on the leading replica only.
 """
 
 import asyncio
+import logging
+import signal
+from collections.abc import Callable
 from typing import Any
 
 import kopf
+from kubernetes.aio.config import ConfigException
 
-from .application import SELECTOR, Application
-from .resources import JOBS, RAY_JOBS, Resource
+from .application import Application
+from .controller import SELECTOR, Controller
+from .resources import JOBS, RAY_JOBS, Object, Resource
 from .settings import Settings
 
+log = logging.getLogger(__name__)
 PAGE = 500
 REQUEST_SECONDS = 30
 CONNECT_SECONDS = 5
@@ -20,7 +26,7 @@ WATCH_SECONDS = 300
 EXIT_SECONDS = 25  # below the chart's terminationGracePeriodSeconds
 
 
-def registry_of(application: Application) -> kopf.OperatorRegistry:
+def registry_of(controller: Controller) -> kopf.OperatorRegistry:
     """All handlers of the operator."""
     registry = kopf.OperatorRegistry()
 
@@ -28,28 +34,22 @@ def registry_of(application: Application) -> kopf.OperatorRegistry:
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
-    @kopf.on.startup(registry=registry)
-    async def start(**_: Any) -> None:
-        await application.start()
-
-    @kopf.on.cleanup(registry=registry)
-    async def stop(**_: Any) -> None:
-        await application.stop()
-
-    def watch(kind: str, resource: Resource) -> None:
+    def watch(resource: Resource, saw: Callable[[Object, bool], None]) -> None:
         @kopf.on.event(
-            group=resource.group, version=resource.version, plural=resource.plural, id=f"saw-{kind}", registry=registry
-        )
-        async def saw(type: str | None, body: kopf.Body, **_: Any) -> None:
-            application.saw_job(kind, dict(body), deleted=type == "DELETED")
+            group=resource.group, version=resource.version, plural=resource.plural,
+            id=f"saw-{resource.plural}", registry=registry,
+        )  # fmt: skip
+        async def _(type: str | None, body: kopf.Body, **_: Any) -> None:
+            saw(dict(body), type == "DELETED")
+
+    def watch_jobs(kind: str, resource: Resource) -> None:
+        watch(resource, lambda raw, deleted: controller.saw_job(kind, raw, deleted))
 
     for kind, resource in JOBS.items():
-        watch(kind, resource)
-
-    @kopf.on.event(group=RAY_JOBS.group, version=RAY_JOBS.version, plural=RAY_JOBS.plural, registry=registry)
-    async def saw_rayjob(type: str | None, body: kopf.Body, **_: Any) -> None:
-        application.saw_rayjob(dict(body), deleted=type == "DELETED")
-
+        watch_jobs(kind, resource)
+    watch(RAY_JOBS, controller.saw_rayjob)
+    if controller.workloads is not None:
+        watch(controller.workloads, controller.saw_workload)
     return registry
 
 
@@ -68,15 +68,66 @@ def settings_of() -> kopf.OperatorSettings:
     return settings
 
 
-def run(settings: Settings) -> None:
-    """Run the operator until it is told to stop."""
+async def serve(settings: Settings) -> int:
+    """One replica: it serves, waits for the lease, leads, and ends when it is told to or another one leads. Exit code."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # until kopf runs, which has handlers of its own
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     application = Application(settings)
-    asyncio.run(
-        kopf.operator(
-            registry=registry_of(application),
-            settings=settings_of(),
-            standalone=True,
-            clusterwide=not settings.namespaces,
-            namespaces=settings.namespaces,
-        )
+    told = asyncio.create_task(stop.wait())
+    opening = asyncio.create_task(application.open())
+    await asyncio.wait([told, opening], return_when=asyncio.FIRST_COMPLETED)
+    if not opening.done():
+        opening.cancel()
+        return 0
+    opening.result()
+    lease, controller = application.lease, application.controller
+    led: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    async def lead() -> None:
+        well = False
+        try:
+            await controller.start()
+            await watch_until(stop, controller)
+            well = True
+        except Exception as error:
+            log.error("leading ended", exc_info=error)
+        finally:
+            led.set_result(well)
+
+    election = asyncio.create_task(lease.elect(lead))
+    lost, outdated = asyncio.create_task(lease.lost.wait()), asyncio.create_task(controller.outdated.wait())
+    ends: list[asyncio.Future[Any]] = [told, lost, outdated, led, election]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if lease.lost.is_set():
+        log.warning("another replica leads, or may lead by now: this one ends")
+    if election.done() and (mistake := election.exception()) is not None:
+        log.error("the election ended", exc_info=mistake)
+    well = told.done() or outdated.done() or (led.done() and led.result())
+    stop.set()
+    if controller.leads:
+        await asyncio.wait([led], timeout=EXIT_SECONDS)
+    election.cancel()
+    await application.close()
+    return 0 if well else 1
+
+
+async def watch_until(stop: asyncio.Event, controller: Controller) -> None:
+    """Let kopf feed the controller until `stop` is set or the process gets a signal."""
+    await kopf.operator(
+        registry=registry_of(controller),
+        settings=settings_of(),
+        standalone=True,
+        clusterwide=not controller.settings.namespaces,
+        namespaces=controller.settings.namespaces,
+        stop_flag=stop,
     )
+
+
+def run(settings: Settings) -> int:
+    """Run the operator until it is told to stop. Returns the exit code of the process."""
+    try:
+        return asyncio.run(serve(settings))
+    except (ConfigException, OSError) as error:
+        log.error("the operator cannot start: %s", error)
+        return 2

@@ -16,9 +16,11 @@ from .conditions import no, yes
 from .rayjobs import Failure, FailureClass, RayJob, Stage, failure
 from .settings import Settings
 from .status import seen_again, status_of
+from .times import text_of, time_of
 from .verdicts import Verdict, ended, starting, waiting
-from .view import Observed, View, time_of
+from .view import Observed, View
 
+HEARTBEAT_SECONDS = 180.0  # drivers report every 15 seconds, whatever they do
 PRE_RUNNING_SLACK = 30.0  # KubeRay 1.6 and newer see to this deadline themselves, and are given the time for it
 
 
@@ -52,11 +54,13 @@ def plan(job: Job, observed: Observed, settings: Settings, now: datetime) -> Pla
 
 def finished(view: View) -> Plan:
     """A finished job changes no more; it goes when spec.ttlSecondsAfterFinished is over."""
+    # KubeRay looks at one that it has refused every 3 seconds, for ever.
+    stop = tuple(each for each in view.observed.rayjobs if each.refused and not each.deleting)
     keep_for, ended_at = view.job.spec.ttl_seconds_after_finished, view.observed.status.get("completionTime")
     if keep_for is None or ended_at is None:
-        return Plan(status=seen_again(view))
+        return Plan(status=seen_again(view), stop=stop)
     left = (time_of(ended_at) + timedelta(seconds=keep_for) - view.now).total_seconds()
-    return Plan(status=seen_again(view), again=left) if left > 0 else Plan(expire=True)
+    return Plan(status=seen_again(view), stop=stop, again=left) if left > 0 else Plan(expire=True)
 
 
 # ---------------------------------------------------------------- checks, in order
@@ -64,7 +68,7 @@ def check_manifest(view: View) -> Verdict | None:
     """What the schema cannot see: the job cannot run as it stands, and waits until somebody changes something."""
     if view.rayjob is not None:
         return None  # it runs: a setting that was changed since does not stop it
-    for reason, message in blockers(view.job, view.settings):
+    for reason, message in blockers(view.job, view.settings, view.observed.referred):
         return Verdict(Phase.STALLED, reason, message, stalled=True)
     return None
 
@@ -137,12 +141,12 @@ def check_attempt(view: View) -> Verdict:
     if rayjob.deleting and view.alive():
         return Verdict(Phase.RETRYING, "AttemptDeleted", f"{rayjob.name} is being deleted", reconciling=True)
     match rayjob.stage:
+        case Stage.QUEUED:
+            return _queued(view, rayjob)
         case Stage.PROVISIONING:
             return _provisioning(view, rayjob)
         case Stage.RUNNING:
-            message = f"{rayjob.name} runs on {rayjob.cluster_name}"
-            cluster = yes(ConditionType.CLUSTER_READY, "ClusterReady", f"{rayjob.cluster_name} is ready")
-            return Verdict(Phase.RUNNING, "Running", message, cluster=cluster, keep=rayjob.attempt)
+            return _running(view, rayjob)
         case Stage.SUCCEEDED:
             reason = view.exit.reason if view.exit is not None else "Complete"
             message = view.exit.message if view.exit is not None else ""
@@ -167,19 +171,52 @@ def time_left(view: View) -> float | None:
     return None if limit is None or not view.current else limit - view.active_seconds()
 
 
+def _queued(view: View, rayjob: RayJob) -> Verdict:
+    """Suspended by its queue. That is Kueue's to change, whether the job named the queue or an administrator did."""
+    workload = view.observed.workload
+    if workload is not None:
+        reason, message = "WaitingForQuota", workload.message or f"{workload.name} waits in queue {workload.queue}"
+    elif view.observed.queue:
+        reason, message = "WaitingForQuota", f"{rayjob.name} waits for Kueue to see it"
+    else:
+        reason, message = "ManagedExternally", f"{rayjob.name} was suspended, and not by this operator"
+    return Verdict(Phase.QUEUED, reason, message, reconciling=True, keep=rayjob.attempt)
+
+
 def _provisioning(view: View, rayjob: RayJob) -> Verdict:
     limit, again = view.job.spec.pre_running_deadline_seconds, None
     if limit is not None:
-        again = limit + PRE_RUNNING_SLACK - (view.now - time_of(rayjob.created)).total_seconds()
+        again = limit + PRE_RUNNING_SLACK - (view.now - time_of(rayjob.begun_at or rayjob.created)).total_seconds()
         if again <= 0:
             message = f"{rayjob.name} did not run within spec.preRunningDeadlineSeconds ({limit})"
             return ended(view, Failure(FailureClass.DEADLINE, "PreRunningDeadlineExceeded", message))
-    message = f"{rayjob.name}: the Ray cluster is being made"
-    cluster = no(ConditionType.CLUSTER_READY, "Provisioning", message)
+    obstacle, message = view.observed.obstacle, f"{rayjob.name}: the Ray cluster is being made"
+    reason, stalled = "ProvisioningCluster", False
+    if obstacle is not None:
+        reason, message, stalled = obstacle.reason, obstacle.message, obstacle.needs_somebody
+    cluster = no(ConditionType.CLUSTER_READY, reason, message)
     return Verdict(
-        Phase.PROVISIONING, "ProvisioningCluster", message, reconciling=True, cluster=cluster, keep=rayjob.attempt,
-        again=again,
+        Phase.PROVISIONING, reason, message, reconciling=not stalled, stalled=stalled, cluster=cluster,
+        keep=rayjob.attempt, again=again,
     )  # fmt: skip
+
+
+def _running(view: View, rayjob: RayJob) -> Verdict:
+    message = f"{rayjob.name} runs on {rayjob.cluster_name}"
+    cluster = yes(ConditionType.CLUSTER_READY, "ClusterReady", f"{rayjob.cluster_name} is ready")
+    silent, degraded, again = view.silent_seconds() or 0.0, None, None
+    if rayjob.ready_workers < rayjob.workers:
+        lost = f"{rayjob.ready_workers} of {rayjob.workers} workers are ready"
+        degraded = yes(ConditionType.DEGRADED, "WorkerLost", lost)
+        cluster = no(ConditionType.CLUSTER_READY, "WorkersPending", lost)
+    elif silent >= HEARTBEAT_SECONDS:
+        heard = text_of(view.now - timedelta(seconds=silent))
+        degraded = yes(ConditionType.DEGRADED, "HeartbeatStale", f"the driver was last heard of at {heard}")
+    else:
+        again = HEARTBEAT_SECONDS - silent
+    return Verdict(
+        Phase.RUNNING, "Running", message, cluster=cluster, degraded=degraded, keep=rayjob.attempt, again=again
+    )
 
 
 def _waits(verdict: Verdict) -> Verdict:

@@ -8,14 +8,9 @@ from mora_jobs.api import Credential, Job, credentials
 from mora_jobs.api.cluster import CredentialForm, Resources
 from mora_jobs.api.progress import CA_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE
 
+from .names import CA_FILE, CODE, CONFIG, SCRATCH, SHARED_MEMORY, TOKEN, VOLUMES
 from .resources import Object
-from .uris import VOLUMES
 
-CONFIG = "/etc/mora"
-JOB_FILE = f"{CONFIG}/job.json"
-CA_FILE = f"{CONFIG}/ca.crt"
-CODE = "/etc/mora-code"
-TOKEN = "/var/run/secrets/mora-progress"
 USER = 1000
 TOKEN_SECONDS = 3600
 
@@ -45,8 +40,13 @@ PATCHED = (
 )
 DEFAULT_HEAD = {"cpu": "500m", "memory": "2Gi"}
 DEFAULT_WORKER = {"cpu": "1", "memory": "4Gi"}
+EPHEMERAL = "ephemeral-storage"
 SHM_SIZE = "1Gi"
+# Ray's logs and what its object store spills; without a bound one job's spilling evicts the node's other pods.
+SCRATCH_SIZE = "64Gi"
 SUBMITTER_LIMIT = "1Gi"
+# What a patch may set otherwise.
+COMMON_ENV = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,14 @@ class Reporting:
 
 @dataclass(frozen=True, slots=True)
 class PodSource:
-    """What the pods of one attempt have in common."""
+    """What the pods of one attempt have in common; `worker_annotations` are those that place them."""
 
     job: Job
     image: str
     config_map: str
     service_account: str
     labels: Mapping[str, str]
+    worker_annotations: Mapping[str, str]
     claims: tuple[str, ...]
     code: tuple[str, ...]
     reporting: Reporting
@@ -86,7 +87,8 @@ class _Parts:
 
 def head(source: PodSource) -> Object:
     """The Ray head. The driver runs here: it alone gets the token to report progress with."""
-    parts = _common(source, SHM_SIZE)
+    group = source.job.spec.cluster.head
+    parts = _common(source, SHM_SIZE, group.resources)
     token = {"audience": source.reporting.audience, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
     parts.mount("mora-progress", TOKEN, {"projected": {"sources": [{"serviceAccountToken": token}]}}, read_only=True)
     parts.env += [
@@ -94,15 +96,16 @@ def head(source: PodSource) -> Object:
         {"name": CA_VARIABLE, "value": CA_FILE},
         {"name": TOKEN_VARIABLE, "value": f"{TOKEN}/token"},
     ]
-    group = source.job.spec.cluster.head
     return _template(source, "ray-head", parts, group.resources, DEFAULT_HEAD, group.pod.to_dict())
 
 
 def worker(source: PodSource) -> Object:
     """A Ray worker, where engines and trainers run."""
     group = source.job.spec.cluster.workers
-    parts = _common(source, group.shm_size or SHM_SIZE)
-    return _template(source, "ray-worker", parts, group.resources, DEFAULT_WORKER, group.pod.to_dict())
+    parts = _common(source, group.shm_size or SHM_SIZE, group.resources)
+    patch = group.pod.to_dict()
+    patch["annotations"] = dict(source.worker_annotations) | patch["annotations"]
+    return _template(source, "ray-worker", parts, group.resources, DEFAULT_WORKER, patch)
 
 
 def submitter(source: PodSource, cpu: str, memory: str) -> Object:
@@ -115,16 +118,18 @@ def submitter(source: PodSource, cpu: str, memory: str) -> Object:
     return template
 
 
-def _common(source: PodSource, shm_size: str) -> _Parts:
+def _common(source: PodSource, shm_size: str, resources: Resources) -> _Parts:
     """What head and workers share: the resolved job, code, volumes, credentials, scratch space and shared memory."""
-    parts = _Parts(env=[{"name": "RAY_USAGE_STATS_ENABLED", "value": "0"}, {"name": "PYTHONUNBUFFERED", "value": "1"}])
+    parts = _Parts(env=[{"name": name, "value": value} for name, value in COMMON_ENV.items()])
     parts.mount("mora-job", CONFIG, {"configMap": {"name": source.config_map}}, read_only=True)
-    parts.mount("dshm", "/dev/shm", {"emptyDir": {"medium": "Memory", "sizeLimit": shm_size}})
-    parts.mount("scratch", "/tmp", {"emptyDir": {}})
-    for claim in source.claims:
-        parts.mount(f"claim-{_slug(claim)}", f"{VOLUMES}/{claim}", {"persistentVolumeClaim": {"claimName": claim}})
-    for name in source.code:
-        parts.mount(f"code-{_slug(name)}", f"{CODE}/{name}", {"configMap": {"name": name}}, read_only=True)
+    parts.mount("dshm", SHARED_MEMORY, {"emptyDir": {"medium": "Memory", "sizeLimit": shm_size}})
+    disk = resources.limits.get(EPHEMERAL) or resources.requests.get(EPHEMERAL) or SCRATCH_SIZE
+    parts.mount("scratch", SCRATCH, {"emptyDir": {"sizeLimit": disk}})
+    # Numbered: names of claims and ConfigMaps may have 253 characters and dots, those of volumes may not.
+    for index, claim in enumerate(source.claims):
+        parts.mount(f"mora-claim-{index}", f"{VOLUMES}/{claim}", {"persistentVolumeClaim": {"claimName": claim}})
+    for index, name in enumerate(source.code):
+        parts.mount(f"mora-code-{index}", f"{CODE}/{name}", {"configMap": {"name": name}}, read_only=True)
     _add_credentials(parts, source.job.spec.credentials)
     return parts
 
@@ -132,7 +137,7 @@ def _common(source: PodSource, shm_size: str) -> _Parts:
 def _add_credentials(parts: _Parts, given: Iterable[Credential]) -> None:
     """Secrets by reference: the operator never reads one, the kubelet hands it to the pod."""
     together: list[Object] = []
-    for credential in given:
+    for index, credential in enumerate(given):
         name, secret = credential.name, credential.secret_ref
         for variable, path in credentials.client_environment(credential).items():
             parts.env.append({"name": variable, "value": path})
@@ -144,7 +149,7 @@ def _add_credentials(parts: _Parts, given: Iterable[Credential]) -> None:
         else:
             # subPath: a file put into a folder that exists must not hide its neighbours.
             source = {"secretName": secret.name, "items": [{"key": secret.key, "path": name}], "defaultMode": 0o440}
-            volume = f"credential-{_slug(name)}"
+            volume = f"mora-credential-{index}"
             parts.volumes.append({"name": volume, "secret": source})
             mount = {"name": volume, "mountPath": credential.mount_path, "subPath": name, "readOnly": True}
             parts.mounts.append(mount)
@@ -156,6 +161,8 @@ def _add_credentials(parts: _Parts, given: Iterable[Credential]) -> None:
 def _template(
     source: PodSource, container: str, parts: _Parts, resources: Resources, default: Mapping[str, str], patch: Object
 ) -> Object:
+    """A pod of one container. It has no command, ports, probes and restartPolicy: KubeRay adds its own where none are given,
+    and its probes kill a container whose raylet hangs. A restartPolicy other than Never would forbid its autoscaler."""
     cluster = source.job.spec.cluster
     requests, limits = dict(resources.requests), dict(resources.limits)
     if not requests and not limits:
@@ -171,8 +178,13 @@ def _template(
                 "image": source.image,
                 "imagePullPolicy": cluster.image_pull_policy.value,
                 "securityContext": HARDENED_CONTAINER,
-                "resources": {"requests": requests, "limits": limits},
-                "env": parts.env + patch.get("env", []),
+                "resources": {
+                    "requests": requests,
+                    "limits": limits,
+                    # A claim of the pod is of no use to a container that does not name it.
+                    "claims": [{"name": claim["name"]} for claim in patch.get("resourceClaims", [])],
+                },
+                "env": _merged_env(parts.env, patch.get("env", [])),
                 "envFrom": patch.get("envFrom", []),
                 "volumeMounts": parts.mounts + patch.get("volumeMounts", []),
             }
@@ -186,15 +198,17 @@ def _template(
     return {"metadata": _without_empty(metadata), "spec": _without_empty(spec)}
 
 
+def _merged_env(ours: Iterable[Object], theirs: Iterable[Object]) -> list[Object]:
+    """Each variable once. Those of ours that may not be set otherwise, blockers.py has refused before."""
+    return list(({each["name"]: each for each in ours} | {each["name"]: each for each in theirs}).values())
+
+
 def _without_empty(value: Any) -> Any:
     """Members without content left out; emptyDir: {} is content, hence only the template's own levels are looked at."""
     kept = {key: item for key, item in value.items() if item not in (None, [], {}, "")}
     for container in kept.get("containers", []):
+        if "resources" in container:
+            container["resources"] = {key: item for key, item in container["resources"].items() if item}
         for key in [key for key, item in container.items() if item in ([], {})]:
             del container[key]
     return kept
-
-
-def _slug(name: str) -> str:
-    """A volume name of at most 63 characters for an object name of up to 253, which may hold dots."""
-    return name.replace(".", "-")[:40].rstrip("-")

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from mora_jobs.api import GROUP, AttemptExit, ExitClass
+from mora_jobs.api.crosscheck import KUEUE_QUEUE
 
 from .conditions import clip
 from .resources import ATTEMPT_LABEL
@@ -18,6 +19,7 @@ from .resources import ATTEMPT_LABEL
 class Stage(StrEnum):
     """How far an attempt is."""
 
+    QUEUED = "Queued"
     PROVISIONING = "Provisioning"
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
@@ -56,6 +58,8 @@ class RayJob:
     owner_name: str
     attempt: int
     deleting: bool
+    suspended: bool  # by Kueue: we never change this
+    queue: str
     created: str
     cluster_name: str | None
     job_id: str | None
@@ -64,8 +68,16 @@ class RayJob:
     deployment_status: str
     reason: str
     message: str
+    begun_at: str | None  # KubeRay began to make the cluster; anew each time that it is resumed
     ran_at: str | None
     end_time: str | None
+    workers: int
+    ready_workers: int
+
+    @property
+    def refused(self) -> bool:
+        """Whether KubeRay holds it for malformed: a state that it never leaves, even when the cause is gone."""
+        return self.deployment_status == "ValidationFailed"
 
     @property
     def stage(self) -> Stage:
@@ -74,6 +86,8 @@ class RayJob:
                 return Stage.SUCCEEDED
             case (("Complete" | "Failed" | "ValidationFailed"), _):
                 return Stage.FAILED
+            case _ if self.suspended:
+                return Stage.QUEUED
             case "Running", _:
                 return Stage.RUNNING
             case _:
@@ -83,6 +97,7 @@ class RayJob:
 def read(raw: Mapping[str, Any]) -> RayJob | None:
     """The RayJob as decisions see it; None for one that is not ours."""
     metadata, status = raw["metadata"], raw.get("status") or {}
+    cluster = status.get("rayClusterStatus") or {}
     owner = next((ref for ref in metadata.get("ownerReferences", []) if _is_ours(ref)), None)
     attempt = metadata.get("labels", {}).get(ATTEMPT_LABEL, "")
     if owner is None or not attempt.isdigit():
@@ -97,6 +112,8 @@ def read(raw: Mapping[str, Any]) -> RayJob | None:
         owner_name=owner["name"],
         attempt=int(attempt),
         deleting="deletionTimestamp" in metadata,
+        suspended=bool((raw.get("spec") or {}).get("suspend")),
+        queue=metadata.get("labels", {}).get(KUEUE_QUEUE, ""),
         created=metadata["creationTimestamp"],
         cluster_name=status.get("rayClusterName") or None,
         job_id=status.get("jobId") or None,
@@ -105,8 +122,11 @@ def read(raw: Mapping[str, Any]) -> RayJob | None:
         deployment_status=status.get("jobDeploymentStatus", ""),
         reason=status.get("reason", ""),
         message=summary(str(status.get("message", ""))),
+        begun_at=status.get("startTime"),
         ran_at=(status.get("rayJobInfo") or {}).get("startTime"),
         end_time=status.get("endTime"),
+        workers=cluster.get("desiredWorkerReplicas", 0),
+        ready_workers=cluster.get("readyWorkerReplicas", 0),
     )
 
 

@@ -3,16 +3,21 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from mora_jobs.api import KINDS, Job
+from mora_jobs.api.crosscheck import KUEUE_QUEUE
 
-from .events import Recorder
+from .events import Recorder, ready_reason
+from .inspection import LOOK_SECONDS, Inspector
 from .kube import AlreadyExists, Denied, Invalid, Kube, NotFound
+from .metrics import Metrics
 from .plan import Plan, plan
+from .rayjob_schema import RayJobSchema, UnsupportedKubeRay
 from .rayjobs import RayJob, Stage
 from .render import Attempt, config_map, render
 from .resources import CONFIG_MAPS, RAY_JOBS, JobKey, Object, Resource, attempt_name
@@ -28,21 +33,41 @@ class NameTaken(Exception):
     """An object that the job needs to create exists and belongs to somebody else."""
 
 
+class KubeRayMissing(Exception):
+    """The cluster has no RayJobs."""
+
+
+REASONS = {
+    NameTaken: "NameTaken",
+    KubeRayMissing: "KubeRayNotInstalled",
+    UnsupportedKubeRay: "UnsupportedKubeRayVersion",
+}
+
+
 class Reconciler:
-    """Brings one job at a time forward. `authority` is the progress endpoint's certificate authority, in PEM."""
+    """Brings one job at a time forward. `schema` is what the installed KubeRay knows; None where there is none."""
 
     def __init__(
-        self, kube: Kube, store: Store, settings: Settings, authority: str, clock: Callable[[], datetime]
+        self, kube: Kube, store: Store, settings: Settings, metrics: Metrics, clock: Callable[[], datetime]
     ) -> None:
         self._kube = kube
         self._store = store
         self._recorder = Recorder(kube)
+        self._inspector = Inspector(kube)
         self._settings = settings
-        self._authority = authority
+        self._metrics = metrics
         self._clock = clock
-        # Attempts whose ConfigMap is known to hold `authority`: an operator that starts anew has a new one.
-        self._informed: dict[JobKey, int] = {}
+        self.schema: RayJobSchema | None = None
+        self._authorities = ""
+        # Attempts whose ConfigMap is known to hold these authorities: they change with every replica that comes or goes.
+        self._informed: dict[JobKey, tuple[int, str]] = {}
         self._verified: dict[JobKey, float] = {}
+
+    def trust(self, authorities: str) -> bool:
+        """The certificate authorities (PEM) that jobs are to know. Tells whether they are others than before."""
+        changed = authorities != self._authorities
+        self._authorities = authorities
+        return changed
 
     async def reconcile(self, key: JobKey) -> float | None:
         """Do what is to be done about a job now. Returns the seconds after which to look again, if nothing happens."""
@@ -52,75 +77,90 @@ class Reconciler:
             self._verified.pop(key, None)
             return None
         now = self._clock()
+        await self._verify(key, raw)
+        observed = await self._observe(key, raw, now)
         try:
             job = read_job(raw, key.kind)
+            referred = tuple(read_job(other, other_key.kind) for other_key, other in observed.references.jobs)
         except ValidationError as error:
-            await self._write(key, raw, stalled(self._observe(key, raw), now, "InvalidSpec", first_fault(error)))
+            await self._write(key, raw, stalled(observed, now, "InvalidSpec", first_fault(error)))
             return None
-        await self._verify(key, raw)
-        observed = self._observe(key, raw)
+        observed = replace(observed, referred=referred)
         todo = plan(job, observed, self._settings, now)
         if todo.expire:
             log.info("deleted: its time after the end is over", extra={"job": str(key)})
-            await self._kube.delete(key.resource, key.namespace, key.name, raw["metadata"]["uid"])
+            metadata = raw["metadata"]
+            await self._kube.delete(
+                key.resource, key.namespace, key.name, metadata["uid"], metadata["resourceVersion"]
+            )
             return None
         try:
             await self._act(key, raw, job, todo, observed)
-        except (NameTaken, Invalid, Denied) as error:
-            reason = "NameTaken" if isinstance(error, NameTaken) else "ObjectsRefused"
+        except (NameTaken, KubeRayMissing, UnsupportedKubeRay, Invalid, Denied) as error:
+            reason = REASONS.get(type(error), "ObjectsRefused")
             await self._write(key, raw, stalled(observed, now, reason, str(error)))
             raise
         if todo.status is not None:
             await self._write(key, raw, todo.status)
         resync = self._settings.resync_seconds if todo.keep is not None else None
-        return min((seconds for seconds in (todo.again, resync) if seconds is not None), default=None)
+        look = LOOK_SECONDS if any(each.stage is Stage.PROVISIONING for each in observed.rayjobs) else None
+        return min((seconds for seconds in (todo.again, resync, look) if seconds is not None), default=None)
 
-    def _observe(self, key: JobKey, raw: Object) -> Observed:
+    async def _observe(self, key: JobKey, raw: Object, now: datetime) -> Observed:
         metadata = raw["metadata"]
+        rayjobs = self._store.rayjobs(key, metadata["uid"])
+        newest = max(rayjobs, key=lambda rayjob: rayjob.attempt, default=None)
         return Observed(
             status=raw.get("status") or {},
             generation=metadata["generation"],
             deleting="deletionTimestamp" in metadata,
-            rayjobs=self._store.rayjobs(key, metadata["uid"]),
+            rayjobs=rayjobs,
             references=self._store.references(key),
+            queue=metadata.get("labels", {}).get(KUEUE_QUEUE, ""),
+            workload=self._store.workload(newest.uid) if newest is not None else None,
+            obstacle=await self._inspector.obstacle(newest, now),
         )
 
     async def _act(self, key: JobKey, raw: Object, job: Job, plan: Plan, observed: Observed) -> None:
         uid = raw["metadata"]["uid"]
-        references = [read_job(other, other_key.kind) for other_key, other in observed.references.jobs]
         for rayjob in plan.stop:
             log.info("deleting RayJob %s", rayjob.name, extra={"job": str(key)})
             await self._delete(key, rayjob)
+        index = plan.start if plan.start is not None else plan.keep
+        if index is None or (plan.start is None and self._informed.get(key) == (index, self._authorities)):
+            return
+        attempt = Attempt(key, uid, job, index, observed.referred)
         if plan.start is not None:
-            attempt = Attempt(key, uid, job, plan.start, tuple(references))
+            if self.schema is None:
+                raise KubeRayMissing("the cluster has no RayJobs: install KubeRay 1.5.1 or newer")
             log.info("starting attempt %s", attempt.name, extra={"job": str(key)})
-            for resource, body in render(attempt, self._settings, self._authority):
-                await self._ensure(resource, body, uid)
-            self._informed[key] = plan.start
-        elif plan.keep is not None and self._informed.get(key) != plan.keep:
-            attempt = Attempt(key, uid, job, plan.keep, tuple(references))
-            await self._ensure(CONFIG_MAPS, config_map(attempt, self._authority), uid)
-            self._informed[key] = plan.keep
+            for resource, body in render(attempt, self._settings, self.schema):
+                present = await self._ensure(resource, body, uid)
+            self._store.put_rayjob(present)  # the last of them
+            rayjob_uid = present["metadata"]["uid"]
+        else:
+            rayjob_uid = next(rayjob.uid for rayjob in observed.rayjobs if rayjob.attempt == index)
+        authorities = self._authorities
+        await self._ensure(CONFIG_MAPS, config_map(attempt, authorities, rayjob_uid), rayjob_uid)
+        self._informed[key] = (index, authorities)
 
-    async def _ensure(self, resource: Resource, body: Object, uid: str) -> None:
+    async def _ensure(self, resource: Resource, body: Object, owner: str) -> Object:
         """Create an object, or find it there from an earlier try. ConfigMaps are brought up to date, others never are."""
         name, namespace = body["metadata"]["name"], body["metadata"]["namespace"]
         try:
-            present = await self._kube.create(resource, namespace, body)
+            return await self._kube.create(resource, namespace, body)
         except AlreadyExists:
             present = await self._kube.get(resource, namespace, name)
-            owners = [reference["uid"] for reference in present["metadata"].get("ownerReferences", [])]
-            if uid not in owners:
-                raise NameTaken(f"{resource.kind} {name} exists and does not belong to this job") from None
-            if resource is CONFIG_MAPS and present.get("data") != body["data"]:
-                version = {"resourceVersion": present["metadata"]["resourceVersion"]}
-                await self._kube.patch(resource, namespace, name, {"metadata": version, "data": body["data"]})
-        if resource is RAY_JOBS:
-            self._store.put_rayjob(present)
+        if owner not in [reference["uid"] for reference in present["metadata"].get("ownerReferences", [])]:
+            raise NameTaken(f"{resource.kind} {name} exists and does not belong to this job")
+        if resource is CONFIG_MAPS and present.get("data") != body["data"]:
+            version = {"resourceVersion": present["metadata"]["resourceVersion"]}
+            return await self._kube.patch(resource, namespace, name, {"metadata": version, "data": body["data"]})
+        return present
 
     async def _delete(self, key: JobKey, rayjob: RayJob) -> None:
         try:
-            await self._kube.delete(RAY_JOBS, rayjob.namespace, rayjob.name, rayjob.uid)
+            await self._kube.delete(RAY_JOBS, rayjob.namespace, rayjob.name, rayjob.uid, rayjob.resource_version)
         except NotFound:
             self._store.forget_rayjob(key, rayjob.name, rayjob.uid)
 
@@ -134,7 +174,7 @@ class Reconciler:
             return
         now = asyncio.get_running_loop().time()
         fresh = now - self._verified.setdefault(key, now) < self._settings.resync_seconds
-        if rayjob is not None and (fresh or rayjob.stage not in (Stage.PROVISIONING, Stage.RUNNING)):
+        if rayjob is not None and (fresh or rayjob.stage in (Stage.SUCCEEDED, Stage.FAILED)):
             return
         self._verified[key] = now
         try:
@@ -145,7 +185,8 @@ class Reconciler:
 
     async def _write(self, key: JobKey, raw: Object, status: dict[str, Any]) -> None:
         """The one status write: only what differs, and only if the job is still the one that was decided about."""
-        changed = changes(raw.get("status") or {}, status)
+        before = raw.get("status") or {}
+        changed = changes(before, status)
         if not changed:
             return
         body = {"metadata": {"resourceVersion": raw["metadata"]["resourceVersion"]}, "status": changed}
@@ -155,14 +196,10 @@ class Reconciler:
             self._store.drop_job(raw, key.kind)
             return
         self._store.put_job(written, key.kind)
-        if _ready_reason(raw.get("status") or {}) != _ready_reason(written["status"]):
-            log.info("%s: %s", status.get("phase"), _ready_reason(status), extra={"job": str(key)})
+        self._metrics.changed(before, written["status"])
+        if ready_reason(before) != ready_reason(written["status"]):
+            log.info("%s: %s", status.get("phase"), ready_reason(status), extra={"job": str(key)})
             await self._recorder.record(key, raw["metadata"]["uid"], written["status"], self._clock())
-
-
-def _ready_reason(status: Object) -> str | None:
-    reasons = (each["reason"] for each in status.get("conditions", []) if each["type"] == "Ready")
-    return next(reasons, None)
 
 
 def read_job(raw: Object, kind: str) -> Job:

@@ -6,15 +6,19 @@ and deleted, never patched: KubeRay ignores most changes, and Kueue changes the 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 from mora_jobs.api import AlignmentJob, Job, ResolvedJob, Reward, RolloutJob
-from mora_jobs.api.cluster import AuthMode, NetworkPolicyMode, SubmissionMode
+from mora_jobs.api.cluster import AuthMode, ClusterSpec, NetworkPolicyMode, Retain, SubmissionMode
+from mora_jobs.api.crosscheck import KUEUE_QUEUE
 from mora_jobs.api.references import key_of
 from mora_jobs.api.resolving import resolve
 
 from . import pods
+from .accelerators import engines, gpus, hosts
+from .names import CODE, JOB_FILE
 from .network import network_policy
+from .rayjob_schema import RayJobSchema
 from .resources import (
     ATTEMPT_LABEL,
     CONFIG_MAPS,
@@ -33,8 +37,8 @@ from .resources import (
 from .settings import Settings
 from .uris import claims, localise
 
-ENTRYPOINT = f"python -m mora_jobs --job {pods.JOB_FILE}"
-GPU = "nvidia.com/gpu"
+# KubeRay puts it into a shell unquoted: nothing of the user's may stand in it.
+ENTRYPOINT = f"python -m mora_jobs --job {JOB_FILE}"
 SHORT_NAMES = {"RolloutJob": "rlj", "RewriteJob": "rwj", "AlignmentJob": "alj"}
 # Labels of queues and gang schedulers. All others stay on the job: those of GitOps tools would make them prune pods.
 COPIED_LABELS = (
@@ -43,12 +47,17 @@ COPIED_LABELS = (
     "yunikorn.apache.org/",
     "kai.scheduler/",
     "ray.io/gang-scheduling-enabled",
+    "ray.io/priority-class-name",
 )
+# Annotations that Kueue reads on what it queues and Volcano on what it makes a PodGroup of; likewise by allow-list.
+COPIED_ANNOTATIONS = ("kueue.x-k8s.io/", "provreq.kueue.x-k8s.io/", "volcano.sh/")
+# Kueue's topology-aware scheduling: about pods, hence on their template.
+WORKER_ANNOTATIONS = "kueue.x-k8s.io/podset-"
 # KubeRay takes a broken log stream for a failed job; a submitter that is started again finds its job and goes on.
 SUBMITTER_RETRIES = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attempt:
     """What is to be rendered: one attempt of a job, with the jobs that it refers to."""
 
@@ -62,12 +71,12 @@ class Attempt:
     def name(self) -> str:
         return attempt_name(self.key.name, self.index)
 
-    @property
+    @cached_property
     def resolved(self) -> ResolvedJob:
         """The job with what it inherits from those it refers to: settings, credentials, and the code of their rewards."""
         among = {key_of(job): job for job in (self.job, *self.references)}
         resolved = resolve(self.job, among, attempt=self.index)
-        return resolved.with_changes(import_paths=[f"{pods.CODE}/{name}" for name in code_of(resolved)])
+        return resolved.with_changes(import_paths=[f"{CODE}/{name}" for name in code_of(resolved)])
 
     @property
     def audience(self) -> str:
@@ -76,28 +85,51 @@ class Attempt:
         return f"mora.dev/{key.namespace}/{key.kind}/{key.name}/{self.uid}/{self.index}"
 
 
-def render(attempt: Attempt, settings: Settings, ca: str) -> list[tuple[Resource, Object]]:
-    """The objects of an attempt in the order in which they have to be created. `ca` is the endpoint's, in PEM."""
-    rendered = [(CONFIG_MAPS, config_map(attempt, ca))]
+@dataclass(frozen=True, slots=True)
+class WorkerGroup:
+    """The group of workers: `replicas` of `hosts` pods each."""
+
+    name: str
+    replicas: int
+    hosts: int = 1
+
+
+def render(attempt: Attempt, settings: Settings, schema: RayJobSchema) -> list[tuple[Resource, Object]]:
+    """The objects of an attempt that come before its ConfigMap, in the order in which they have to be created.
+
+    Raises UnsupportedKubeRay where the installed KubeRay lacks a field without which the job would be another one.
+    """
+    rendered = []
     cluster = attempt.job.spec.cluster
     if not cluster.service_account_name:
-        account = _object(SERVICE_ACCOUNTS, attempt, service_account(attempt))
+        account = _job_wide(SERVICE_ACCOUNTS, attempt)
         rendered.append((SERVICE_ACCOUNTS, account | {"automountServiceAccountToken": False}))
     if cluster.network_policy.mode is NetworkPolicyMode.MANAGED:
-        policy = _object(NETWORK_POLICIES, attempt, _job_wide_name(attempt))
+        policy = _job_wide(NETWORK_POLICIES, attempt)
         spec = network_policy(attempt.job, attempt.references, _selector(attempt), settings)
         rendered.append((NETWORK_POLICIES, policy | {"spec": spec}))
-    rendered.append((RAY_JOBS, ray_job(attempt, settings)))
+    rendered.append((RAY_JOBS, schema.fit(ray_job(attempt, settings))))
     return rendered
 
 
-def config_map(attempt: Attempt, ca: str) -> Object:
-    """The resolved job as the driver reads it, and the certificate authority of the progress endpoint."""
+def config_map(attempt: Attempt, authorities: str, rayjob_uid: str) -> Object:
+    """The resolved job as the driver reads it, and the certificate authorities of the progress endpoint, in PEM.
+
+    It belongs to the RayJob, so that it goes with its attempt, and is made after it: the pods wait for it.
+    """
     resolved = attempt.resolved
     inside = resolved.with_changes(
         job=localise(resolved.job), references=[localise(job) for job in resolved.references]
     )
-    return _object(CONFIG_MAPS, attempt, attempt.name) | {"data": {"job.json": inside.dump(), "ca.crt": ca}}
+    owner: Object = {
+        "apiVersion": RAY_JOBS.api_version,
+        "kind": RAY_JOBS.kind,
+        "name": attempt.name,
+        "uid": rayjob_uid,
+    }
+    owner |= {"controller": False, "blockOwnerDeletion": False}
+    made = _object(CONFIG_MAPS, attempt, attempt.name, owner, _labels(attempt))
+    return made | {"data": {"job.json": inside.dump(), "ca.crt": authorities}}
 
 
 def ray_job(attempt: Attempt, settings: Settings) -> Object:
@@ -110,11 +142,12 @@ def ray_job(attempt: Attempt, settings: Settings) -> Object:
         config_map=attempt.name,
         service_account=service_account(attempt),
         labels=_labels(attempt),
+        worker_annotations={key: value for key, value in _annotations(job) if key.startswith(WORKER_ANNOTATIONS)},
         claims=tuple(sorted(claims(job).union(*(claims(reference) for reference in resolved.references)))),
         code=tuple(code_of(resolved)),
         reporting=pods.Reporting(report_url(attempt, settings), attempt.audience),
     )
-    group, count = worker_group(job)
+    group = worker_group(job, attempt.references)
     ray_cluster: Object = {
         "rayVersion": cluster.ray_version or settings.ray_version,
         "headGroupSpec": {
@@ -125,10 +158,12 @@ def ray_job(attempt: Attempt, settings: Settings) -> Object:
         },
         "workerGroupSpecs": [
             {
-                "groupName": group,
-                "replicas": count,
-                "minReplicas": count,
-                "maxReplicas": count,
+                "groupName": group.name,
+                "replicas": group.replicas,
+                "minReplicas": group.replicas,
+                "maxReplicas": group.replicas,
+                "numOfHosts": group.hosts,
+                # KubeRay infers num-cpus, num-gpus and memory from the container's resources.
                 "rayStartParams": {},
                 "template": pods.worker(source),
             }
@@ -140,10 +175,12 @@ def ray_job(attempt: Attempt, settings: Settings) -> Object:
         "entrypoint": ENTRYPOINT,
         "submissionMode": cluster.submission_mode.value,
         "backoffLimit": 0,
-        "shutdownAfterJobFinishes": True,
-        "ttlSecondsAfterFinished": cluster.ttl_seconds_after_finished,
         "rayClusterSpec": ray_cluster,
+        **_cleanup(cluster),
     }
+    if job.metadata.labels.get(KUEUE_QUEUE):
+        # Kueue's webhook would set it, but one that is down for a moment must not let a job past its queue.
+        spec["suspend"] = True
     if cluster.submission_mode is SubmissionMode.K8S_JOB:
         spec["submitterPodTemplate"] = pods.submitter(source, settings.submitter_cpu, settings.submitter_memory)
         spec["submitterConfig"] = {"backoffLimit": SUBMITTER_RETRIES}
@@ -152,7 +189,10 @@ def ray_job(attempt: Attempt, settings: Settings) -> Object:
         spec["activeDeadlineSeconds"] = job.spec.attempt_deadline_seconds
     if job.spec.pre_running_deadline_seconds:
         spec["preRunningDeadlineSeconds"] = job.spec.pre_running_deadline_seconds
-    return _object(RAY_JOBS, attempt, attempt.name, _copied(job)) | {"spec": spec}
+    made = _object(RAY_JOBS, attempt, attempt.name, _job(attempt), _copied_labels(job) | _labels(attempt))
+    if annotations := {key: value for key, value in _annotations(job) if not key.startswith(WORKER_ANNOTATIONS)}:
+        made["metadata"]["annotations"] = annotations
+    return made | {"spec": spec}
 
 
 def report_url(attempt: Attempt, settings: Settings) -> str:
@@ -167,23 +207,54 @@ def service_account(attempt: Attempt) -> str:
     return attempt.job.spec.cluster.service_account_name or _job_wide_name(attempt)
 
 
-def worker_group(job: Job) -> tuple[str, int]:
-    """Name and size of the group of workers."""
-    if isinstance(job, AlignmentJob):
-        return "trainer", job.spec.trainer.nodes
-    if isinstance(job, RolloutJob):
-        # One host per pipeline stage: tensor parallelism stays inside a host.
-        return "engine", (job.spec.replicas or 1) * job.spec.engine.pipeline_parallel_size
-    return "engine", 1
+def worker_group(job: Job, references: Iterable[Job] = ()) -> WorkerGroup:
+    """The group of workers; a replica is made and lost as a whole."""
+    there = gpus(job)
+    match job:
+        case AlignmentJob():
+            return WorkerGroup("trainer", job.spec.trainer.nodes)
+        case RolloutJob():
+            return WorkerGroup("engine", job.spec.replicas or 1, hosts(job.spec.engine, there))
+        case _:
+            # It draws with one engine after the other: the rewriter's, and that of its rollout job.
+            needed = (hosts(engine, there) for _, engine in engines(job, references))
+            return WorkerGroup("engine", 1, max(needed, default=1))
 
 
-def gpu_count(job: Job) -> int:
+def gpu_count(job: Job, references: Iterable[Job] = ()) -> int:
     """GPUs of all workers together, as their limits say."""
-    return worker_group(job)[1] * int(job.spec.cluster.workers.resources.limits.get(GPU, "0"))
+    group = worker_group(job, references)
+    return group.replicas * group.hosts * gpus(job)
 
 
-def _object(resource: Resource, attempt: Attempt, name: str, labels: Iterable[tuple[str, str]] = ()) -> Object:
-    owner = {
+def _cleanup(cluster: ClusterSpec) -> Object:
+    """When the cluster goes. KubeRay takes deletion rules or a time to live, never both."""
+    keep_for = cluster.ttl_seconds_after_finished
+    if cluster.retain_on_failure is Retain.NONE:
+        return {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": keep_for}
+    # Not jobStatus FAILED: an attempt that ran into a deadline or lost its submitter has failed without it.
+    policy = "DeleteWorkers" if cluster.retain_on_failure is Retain.HEAD else "DeleteNone"
+    rules = [
+        {"policy": "DeleteCluster", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": keep_for}},
+        {"policy": policy, "condition": {"jobDeploymentStatus": "Failed", "ttlSeconds": 0}},
+    ]
+    return {"shutdownAfterJobFinishes": False, "deletionStrategy": {"deletionRules": rules}}
+
+
+def _object(resource: Resource, attempt: Attempt, name: str, owner: Object, labels: dict[str, str]) -> Object:
+    namespace = attempt.key.namespace
+    metadata: Object = {"name": name, "namespace": namespace, "labels": labels, "ownerReferences": [owner]}
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+
+
+def _job_wide(resource: Resource, attempt: Attempt) -> Object:
+    labels = {MANAGED_BY_LABEL: MANAGED_BY, **_selector(attempt)}
+    return _object(resource, attempt, _job_wide_name(attempt), _job(attempt), labels)
+
+
+def _job(attempt: Attempt) -> Object:
+    """Our job as an owner."""
+    return {
         "apiVersion": attempt.key.resource.api_version,
         "kind": attempt.key.kind,
         "name": attempt.key.name,
@@ -191,13 +262,6 @@ def _object(resource: Resource, attempt: Attempt, name: str, labels: Iterable[tu
         "controller": True,
         "blockOwnerDeletion": False,
     }
-    metadata: dict[str, Any] = {
-        "name": name,
-        "namespace": attempt.key.namespace,
-        "labels": dict(labels) | _labels(attempt),
-        "ownerReferences": [owner],
-    }
-    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
 
 
 def _job_wide_name(attempt: Attempt) -> str:
@@ -213,8 +277,12 @@ def _labels(attempt: Attempt) -> dict[str, str]:
     return {MANAGED_BY_LABEL: MANAGED_BY, **_selector(attempt), ATTEMPT_LABEL: str(attempt.index)}
 
 
-def _copied(job: Job) -> Iterator[tuple[str, str]]:
-    return ((key, value) for key, value in job.metadata.labels.items() if key.startswith(COPIED_LABELS))
+def _copied_labels(job: Job) -> dict[str, str]:
+    return {key: value for key, value in job.metadata.labels.items() if key.startswith(COPIED_LABELS)}
+
+
+def _annotations(job: Job) -> Iterator[tuple[str, str]]:
+    return ((key, value) for key, value in job.metadata.annotations.items() if key.startswith(COPIED_ANNOTATIONS))
 
 
 def code_of(resolved: ResolvedJob) -> list[str]:

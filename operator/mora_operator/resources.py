@@ -37,8 +37,12 @@ CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview")
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event")
+PODS = Resource("", "v1", "pods", "Pod")
+DISCOVERY = Resource("", "", "discovery", "")
 RAY_JOBS = Resource("ray.io", "v1", "rayjobs", "RayJob")
+KUEUE = "kueue.x-k8s.io"
 JOBS = {kind: Resource(GROUP, VERSION, kind.lower() + "s", kind) for kind in KINDS}
 
 
@@ -56,6 +60,11 @@ class JobKey:
     @property
     def resource(self) -> Resource:
         return JOBS[self.kind]
+
+
+def workloads(version: str) -> Resource:
+    """Kueue's Workloads, in a version that it serves."""
+    return Resource(KUEUE, version, "workloads", "Workload")
 
 
 def attempt_name(job: str, attempt: int) -> str:

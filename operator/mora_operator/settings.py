@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Mapping, Sequence
+from socket import gethostname
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -28,6 +29,10 @@ class Settings(BaseModel):
 
     namespaces: Names = ()
     """Namespaces to serve, separated by commas; all of them when empty."""
+    instance: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)] = (
+        gethostname().lower()
+    )
+    """Name of this replica, its pod's: who restarts under the same name goes on leading at once."""
     operator_namespace: str = "mora-system"
     """Namespace that the operator runs in; jobs' network policies open the way to its progress endpoint."""
     runtime_image: str = ""
@@ -56,6 +61,10 @@ class Settings(BaseModel):
     """Time that a driver has to save its work when its job is suspended; then its cluster goes."""
     resync_seconds: Annotated[float, Field(ge=1)] = 300.0
     """How often the RayJob of an active job is read again, in case that an event was lost."""
+    discovery_seconds: Annotated[float, Field(ge=1)] = 600.0
+    """How often it is looked whether KubeRay or Kueue were installed in another version."""
+    progress_writes_per_second: Annotated[float, Field(ge=1)] = 30.0
+    """Most writes of progress that a replica makes; with many jobs each one's is written less often."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 

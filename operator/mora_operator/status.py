@@ -5,15 +5,19 @@ from datetime import datetime
 from typing import Any
 
 from mora_jobs.api import ConditionType, Phase
+from mora_jobs.api.budget import STATUS_BYTES, size
 
-from .conditions import Finding, merge, of_job, yes
+from . import queueing
+from .conditions import Finding, merge, no, of_job, yes
 from .rayjobs import RayJob
 from .render import gpu_count
 from .resources import attempt_name
+from .times import text_of
 from .verdicts import Verdict, end_of, past_of
-from .view import Observed, View, text_of
+from .view import Observed, View
 
 HISTORY_LIMIT = 10
+CONDITION_BYTES = 1_536  # a condition with the longest message
 
 
 def status_of(view: View, verdict: Verdict) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def status_of(view: View, verdict: Verdict) -> dict[str, Any]:
     if attempt:
         written["attempts"] = dict(view.attempts) | {"current": attempt} | dict(verdict.counters)
         written["currentAttempt"] = _attempt(view, attempt, rayjob)
-        written["gpus"] = gpu_count(view.job)
+        written["gpus"] = gpu_count(view.job, view.observed.referred)
     if "startTime" not in status and (verdict.phase is Phase.RUNNING or finished):
         written["startTime"] = (rayjob.ran_at if rayjob else None) or text_of(view.now)
     if finished:
@@ -35,12 +39,37 @@ def status_of(view: View, verdict: Verdict) -> dict[str, Any]:
         url = rayjob.dashboard_url
         # Beside what the driver has left there: a member that differs is sent again and again.
         written["links"] = dict(status.get("links") or {}) | {"dashboardURL": url if "://" in url else f"http://{url}"}
+    workload = view.observed.workload
+    if workload is not None:
+        written["queue"] = queueing.shown(workload)
+    elif "queue" in status:
+        written["queue"] = None
     if verdict.failure is not None:
         past = past_of(view, verdict.failure)
         written["attemptHistory"] = [past, *view.history][:HISTORY_LIMIT]
         written["usage"] = _usage(view, past["lostSeconds"])
     elif verdict.phase is Phase.COMPLETE:
         written["usage"] = _usage(view, 0)
+    return fitted(view, written)
+
+
+def fitted(view: View, written: dict[str, Any]) -> dict[str, Any]:
+    """The members such that the whole status keeps within its size: old attempts go first, the newest record stays.
+
+    What drivers have reported is kept in its own bounds by the endpoint, which cuts it before it is written.
+    """
+    present, kind = view.observed.status, ConditionType.TRUNCATED
+    history = written.get("attemptHistory") or list(view.history)
+    cut = history
+    while len(cut) > 1 and size({**present, **written, "attemptHistory": cut}) > STATUS_BYTES - CONDITION_BYTES:
+        cut = cut[:-1]
+    if len(cut) < len(history):
+        message = f"attempts before {cut[-1]['index']} were cut from attemptHistory"
+        finding = yes(kind, "HistoryTruncated", message)
+        rest = [each for each in written["conditions"] if each["type"] != kind]
+        before = [each for each in written["conditions"] if each["type"] == kind]
+        conditions = rest + merge(before, [finding], view.observed.generation, view.now)
+        return written | {"attemptHistory": cut, "conditions": conditions}
     return written
 
 
@@ -62,7 +91,7 @@ def basics(observed: Observed, verdict: Verdict, now: datetime) -> dict[str, Any
 def findings(observed: Observed, verdict: Verdict) -> list[Finding]:
     """All conditions, each with a definite status, so that a missing one never has to be guessed about."""
     reason = "InputsReady" if observed.references.direct else "NoReferences"
-    return of_job(
+    stands = of_job(
         verdict.phase,
         verdict.reason,
         verdict.message,
@@ -70,7 +99,12 @@ def findings(observed: Observed, verdict: Verdict) -> list[Finding]:
         stalled=verdict.stalled,
         inputs=verdict.inputs or yes(ConditionType.INPUTS_READY, reason),
         cluster=verdict.cluster,
+        quota=queueing.finding(observed.workload, observed.queue),
+        degraded=verdict.degraded,
     )
+    if any(each["type"] == ConditionType.TRUNCATED for each in observed.status.get("conditions", [])):
+        return stands  # who cut something has said so
+    return [*stands, no(ConditionType.TRUNCATED, "Complete")]
 
 
 def seen_again(view: View) -> dict[str, Any] | None:
@@ -107,7 +141,7 @@ def _attempt(view: View, index: int, rayjob: RayJob | None) -> dict[str, Any]:
 def _usage(view: View, wasted: int) -> dict[str, int]:
     """Time of all attempts that have ended, the newest included."""
     before = view.observed.status.get("usage") or {}
-    gpus, seconds = gpu_count(view.job), round(view.seconds_until(end_of(view)))
+    gpus, seconds = gpu_count(view.job, view.observed.referred), round(view.seconds_until(end_of(view)))
     return {
         "activeSeconds": before.get("activeSeconds", 0) + seconds,
         "gpuSeconds": before.get("gpuSeconds", 0) + gpus * seconds,

@@ -7,7 +7,11 @@ was on its way while we wrote does not bring an old state back.
 from collections.abc import Iterator
 from typing import Any
 
-from . import rayjobs
+from mora_jobs.api import ConditionType
+
+from . import queueing, rayjobs
+from .conditions import is_true
+from .queueing import Workload
 from .rayjobs import RayJob
 from .references import References, direct, follow
 from .resources import JobKey, Object
@@ -16,11 +20,13 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class Store:
-    """Our jobs by key, RayJobs by their owners' keys, and who refers to whom."""
+    """Our jobs by key, RayJobs by their owners' keys, Workloads by their RayJobs' uids, and who refers to whom."""
 
     def __init__(self) -> None:
         self._jobs: dict[JobKey, Object] = {}
         self._rayjobs: dict[JobKey, dict[str, RayJob]] = {}
+        self._owners: dict[str, JobKey] = {}  # of RayJobs, by their uid
+        self._workloads: dict[str, Workload] = {}
         self._referrers: dict[JobKey, set[JobKey]] = {}
 
     def __len__(self) -> int:
@@ -31,6 +37,13 @@ class Store:
 
     def jobs(self) -> Iterator[tuple[JobKey, Object]]:
         return iter(self._jobs.items())
+
+    def active(self) -> Iterator[JobKey]:
+        """Jobs that have not finished."""
+        for key, job in self._jobs.items():
+            status = job.get("status") or {}
+            if not (is_true(status, ConditionType.COMPLETE) or is_true(status, ConditionType.FAILED)):
+                yield key
 
     def put_job(self, raw: Object, kind: str) -> set[JobKey]:
         """Keep a job as it is now. Returns the keys that may have something to do: its own and those that wait for it."""
@@ -71,6 +84,7 @@ class Store:
         )
         if newer:
             siblings[rayjob.name] = rayjob
+            self._owners[rayjob.uid] = key
         return key
 
     def drop_rayjob(self, raw: Object) -> JobKey | None:
@@ -86,8 +100,35 @@ class Store:
         siblings = self._rayjobs.get(key, {})
         if name in siblings and siblings[name].uid == uid:
             del siblings[name]
+            self._owners.pop(uid, None)
         if not siblings:
             self._rayjobs.pop(key, None)
+
+    def put_workload(self, raw: Object) -> JobKey | None:
+        """Keep a Workload of a RayJob as it is now. Returns the key of the job that it is about."""
+        workload = queueing.read(raw)
+        if workload is None:
+            return None
+        before = self._workloads.get(workload.rayjob_uid)
+        if (
+            before is None
+            or before.uid != workload.uid
+            or not _precedes(workload.resource_version, before.resource_version)
+        ):
+            self._workloads[workload.rayjob_uid] = workload
+        return self._owners.get(workload.rayjob_uid)
+
+    def drop_workload(self, raw: Object) -> JobKey | None:
+        workload = queueing.read(raw)
+        if workload is None:
+            return None
+        before = self._workloads.get(workload.rayjob_uid)
+        if before is not None and before.uid == workload.uid:
+            del self._workloads[workload.rayjob_uid]
+        return self._owners.get(workload.rayjob_uid)
+
+    def workload(self, rayjob_uid: str) -> Workload | None:
+        return self._workloads.get(rayjob_uid)
 
     def rayjobs(self, key: JobKey, uid: str) -> tuple[RayJob, ...]:
         """RayJobs of this very job; those of a deleted one of the same name have another owner uid."""

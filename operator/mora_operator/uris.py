@@ -1,26 +1,32 @@
-"""URIs of a job: which there are, which of them are volumes to mount, and what they are called inside a pod."""
+"""URIs of a job: which of them are volumes to mount, and what they are called inside a pod."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from mora_jobs.api import Model
 
-VOLUMES = "/mnt/mora/volumes"
-"""Folder in the pods under which the claims of pvc:// URIs are mounted, each under its own name."""
+from .names import VOLUMES
+
 REMOTE = ("hf://", "s3://", "gs://", "az://", "http://", "https://")
+PVC = "pvc://"
 _M = TypeVar("_M", bound=Model)
 
 
 def uris(job: Model) -> Iterator[tuple[str, str]]:
     """Every URI of a job's spec with its path, e.g. ("spec.rewards[0].classifier.model.uri", "pvc://models/rm")."""
-    for path, value in _texts(job.to_dict()["spec"], "spec"):
+    for path, value in _texts(_own(job.to_dict()["spec"]), "spec"):
         if path.rsplit(".", 1)[-1] in ("uri", "url", "baseURL"):
             yield path, value
 
 
+def claim_of(uri: str) -> str | None:
+    """Name of the PersistentVolumeClaim that a pvc:// URI stands on."""
+    return uri.removeprefix(PVC).split("/", 1)[0] if uri.startswith(PVC) else None
+
+
 def claims(job: Model) -> set[str]:
     """Names of the PersistentVolumeClaims that a job's pvc:// URIs stand on."""
-    return {uri.removeprefix("pvc://").split("/", 1)[0] for _, uri in uris(job) if uri.startswith("pvc://")}
+    return {claim for _, uri in uris(job) if (claim := claim_of(uri)) is not None}
 
 
 def is_remote(job: Model) -> bool:
@@ -28,22 +34,17 @@ def is_remote(job: Model) -> bool:
     return any(uri.startswith(REMOTE) for _, uri in uris(job))
 
 
-def relative(job: Model) -> str | None:
-    """Path of the first file:// URI without a leading slash; a cluster has no folder that it could be relative to."""
-    return next(
-        (path for path, uri in uris(job) if uri.startswith("file://") and not uri.startswith("file:///")), None
-    )
-
-
 def localise(job: _M) -> _M:
     """The job as its pods see it: pvc://claim/path is file:///mnt/mora/volumes/claim/path."""
 
     def inside(value: Any, field: str) -> Any:
-        if field == "uri" and isinstance(value, str) and value.startswith("pvc://"):
-            return f"file://{VOLUMES}/" + value.removeprefix("pvc://")
+        if field == "uri" and isinstance(value, str) and value.startswith(PVC):
+            return f"file://{VOLUMES}/" + value.removeprefix(PVC)
         return value
 
-    return type(job).model_validate(_map(job.to_dict(), inside))
+    document = job.to_dict()
+    document["spec"] |= _map(_own(document["spec"]), inside)
+    return type(job).model_validate(document)
 
 
 def globalise(report: Any) -> Any:
@@ -52,10 +53,15 @@ def globalise(report: Any) -> Any:
 
     def outside(value: Any, field: str) -> Any:
         if isinstance(value, str) and value.startswith(prefix):
-            return "pvc://" + value.removeprefix(prefix)
+            return PVC + value.removeprefix(prefix)
         return value
 
     return _map(report, outside)
+
+
+def _own(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec without its pods, whose annotations and volumes may have members of the same names."""
+    return {name: value for name, value in spec.items() if name != "cluster"}
 
 
 def _map(value: Any, change: Callable[[Any, str], Any], field: str = "") -> Any:

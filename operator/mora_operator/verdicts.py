@@ -10,7 +10,8 @@ from mora_jobs.api import Exit, ExitClass, Phase, retries
 
 from .conditions import Finding, clip
 from .rayjobs import Failure, FailureClass, RayJob
-from .view import View, text_of, time_of
+from .times import text_of, time_of
+from .view import View
 
 RETRY_SECONDS = 10.0  # before the second attempt; the wait doubles
 SHORT_SECONDS = 600.0  # an attempt that ran longer got somewhere: the wait begins anew after it
@@ -35,6 +36,7 @@ class Verdict:
     stalled: bool = False
     inputs: Finding | None = None
     cluster: Finding | None = None
+    degraded: Finding | None = None
     start: int | None = None
     stop: tuple[RayJob, ...] = ()
     keep: int | None = None

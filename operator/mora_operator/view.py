@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from mora_jobs.api import AttemptExit, ConditionType, Job
 
 from .conditions import is_true
+from .obstacles import Obstacle
+from .queueing import Workload
 from .rayjobs import RayJob, Stage
 from .references import References
 from .resources import attempt_name
 from .settings import Settings
+from .times import time_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,10 @@ class Observed:
     deleting: bool = False
     rayjobs: tuple[RayJob, ...] = ()  # those of this very object (by uid), all attempts
     references: References = field(default_factory=References)
+    referred: tuple[Job, ...] = ()  # the jobs among them that exist
+    queue: str = ""  # the queue that the job names
+    workload: Workload | None = None  # of the newest attempt, where Kueue has one
+    obstacle: Obstacle | None = None  # what keeps its pods from coming up
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +76,11 @@ class View:
 
     @property
     def started(self) -> datetime | None:
-        """When the newest attempt began to run, as far as anybody knows."""
+        """When the newest attempt began to run, as far as anybody knows; None while it waits in a queue."""
         if self.rayjob is not None:
-            return time_of(self.rayjob.ran_at or self.rayjob.created)
+            if self.rayjob.stage is Stage.QUEUED:
+                return None
+            return time_of(self.rayjob.ran_at or self.rayjob.begun_at or self.rayjob.created)
         attempt = self.observed.status.get("currentAttempt") or {}
         return time_of(attempt["startTime"]) if attempt.get("startTime") else None
 
@@ -110,13 +119,11 @@ class View:
 
     def alive(self) -> bool:
         """Whether there is a RayJob that has not ended."""
-        return self.rayjob is not None and self.rayjob.stage in (Stage.PROVISIONING, Stage.RUNNING)
+        return self.rayjob is not None and self.rayjob.stage not in (Stage.SUCCEEDED, Stage.FAILED)
 
-
-def time_of(text: str) -> datetime:
-    """An RFC 3339 time, as the API server writes it."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
-
-
-def text_of(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    def silent_seconds(self) -> float | None:
+        """Time since the newest attempt's driver was last heard of; None where it has not begun."""
+        if self.started is None:
+            return None
+        heard = (self.observed.status.get("progress") or {}).get("lastUpdatedTime")
+        return (self.now - max(self.started, time_of(heard) if heard else self.started)).total_seconds()

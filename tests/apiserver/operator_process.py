@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,36 +21,41 @@ from control_plane import ROOT, Cluster, _free_port
 
 Object = dict[str, Any]
 NAME = "mora-operator"
+OWN_NAMESPACE = "mora-system"
 KUBERAY_CRD = ROOT / "tests" / "data" / "kuberay-1.7.0" / "rayjobs.ray.io.json"
 
 
-def chart_rules() -> list[Object]:
-    """The rules that the chart grants, read from its template (they hold nothing that is templated)."""
+def chart_rules(block: str) -> list[Object]:
+    """Rules that the chart grants, read from its template (they hold nothing that is templated)."""
     text = (ROOT / "charts" / "mora-operator" / "templates" / "_helpers.tpl").read_text()
-    block = re.search(r'define "mora\.rules" -\}\}\n(.*?)\{\{- end \}\}', text, re.DOTALL)
-    assert block is not None
-    rules: list[Object] = yaml.safe_load(block.group(1))
-    return [*rules, {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}]
+    found = re.search(rf'define "{re.escape(block)}" -\}}\}}\n(.*?)\{{\{{- end \}}\}}', text, re.DOTALL)
+    assert found is not None
+    rules: list[Object] = yaml.safe_load(found.group(1))
+    return rules
 
 
 def install(cluster: Cluster) -> None:
     """KubeRay's CRD, and a ServiceAccount for the operator with the chart's rights."""
     cluster.kubectl("apply", "--server-side", "-f", str(KUBERAY_CRD))
     wait_until(lambda: not cluster.kubectl("get", "rayjobs", check=False).returncode, 30)
-    subject = {"kind": "ServiceAccount", "name": NAME, "namespace": "default"}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NAME}
+    subject = {"kind": "ServiceAccount", "name": NAME, "namespace": OWN_NAMESPACE}
     rbac = "rbac.authorization.k8s.io/v1"
-    cluster.apply(
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": "default"}},
-        {"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": NAME}, "rules": chart_rules()},
-        {
-            "apiVersion": rbac,
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": NAME},
-            "roleRef": role,
-            "subjects": [subject],
-        },
-    )
+    reviews = {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OWN_NAMESPACE}})
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": OWN_NAMESPACE}}
+    rights = [account]
+    for kind, rules in (
+        ("ClusterRole", [*chart_rules("mora.rules"), reviews]),
+        ("Role", chart_rules("mora.ownRules")),
+    ):
+        metadata = {"name": NAME} | ({"namespace": OWN_NAMESPACE} if kind == "Role" else {})
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": NAME}
+        binding = {"apiVersion": rbac, "kind": f"{kind}Binding", "metadata": metadata, "roleRef": role}
+        rights += [
+            {"apiVersion": rbac, "kind": kind, "metadata": metadata, "rules": rules},
+            binding | {"subjects": [subject]},
+        ]
+    cluster.apply(*rights)
 
 
 PATHS = {
@@ -99,10 +105,17 @@ class Api:
 
 @dataclass
 class Operator:
-    """A running operator."""
+    """A running operator; several may run side by side, each in a folder of its own.
+
+    `server` is where it finds the API server, if not directly (a fault_proxy's URL); `flags` are added to its own;
+    `code` is the root of another checkout to run (an older commit), in which `operator/` and `mora_jobs/` lie.
+    """
 
     cluster: Cluster
     folder: Path
+    server: str | None = None
+    flags: dict[str, Any] = field(default_factory=dict)
+    code: Path | None = None
     ports: tuple[int, int] = field(default_factory=lambda: (_free_port(), _free_port()))
     process: subprocess.Popen[bytes] | None = None
 
@@ -118,13 +131,19 @@ class Operator:
     def log(self) -> str:
         return (self.folder / "operator.log").read_text()
 
-    def start(self) -> None:
-        """Start it and wait until it is ready."""
-        token = self.cluster.kubectl("create", "token", NAME, "-n", "default", "--duration=1h").stdout.strip()
-        config = json.loads(self.cluster.kubeconfig.read_text())
-        config["users"] = [{"name": "admin", "user": {"token": token}}]
-        (self.folder / "kubeconfig").write_text(json.dumps(config))
-        environment = os.environ | {"KUBECONFIG": str(self.folder / "kubeconfig")}
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self, wait: bool = True) -> None:
+        """Start it; with `wait`, return when it is ready."""
+        config = self.folder / "kubeconfig"
+        if not config.exists():
+            config.write_text(json.dumps(self._kubeconfig()))
+        environment = os.environ | {"KUBECONFIG": str(config)}
+        if self.code is not None:
+            # Before the installed checkout, which an editable install puts at the end of sys.path.
+            environment["PYTHONPATH"] = f"{self.code / 'operator'}{os.pathsep}{self.code}"
         flags = {
             "runtime-image": "mora-runtime:1",
             "progress-host": "localhost",
@@ -132,11 +151,13 @@ class Operator:
             "health-port": self.ports[0],
             "progress-interval-seconds": 0.3,
             "resync-seconds": 2,
-        }
+        } | self.flags
         command = [sys.executable, "-m", "mora_operator", *(f"--{name}={value}" for name, value in flags.items())]
         with (self.folder / "operator.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        wait_until(self._is_ready, 60, lambda: f"the operator did not become ready:\n{self.log[-3000:]}")
+            # Elsewhere than in the checkout that the tests run in: with -m, Python finds modules of the working directory first.
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=self.folder)
+        if wait:
+            wait_until(self.is_ready, 60, lambda: f"the operator did not become ready:\n{self.log[-3000:]}")
 
     def kill(self) -> None:
         """As a node crash would."""
@@ -149,23 +170,42 @@ class Operator:
         self.process.terminate()
         return self.process.wait(40)
 
+    def suspend(self) -> None:
+        """As a paused virtual machine, or a node that swaps: it does nothing, and does not know it."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     def metrics(self) -> str:
         return httpx.get(f"{self.health}/metrics").text
 
-    def _is_ready(self) -> bool:
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{self.health}/readyz").status_code == 200
+    def is_ready(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.health}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
         return False
+
+    def _kubeconfig(self) -> Object:
+        """Kept over restarts: a token lasts for longer than a test, and kubectl takes a tenth of a second."""
+        token = self.cluster.kubectl("create", "token", NAME, "-n", OWN_NAMESPACE, "--duration=1h").stdout.strip()
+        config: Object = json.loads(self.cluster.kubeconfig.read_text())
+        config["users"] = [{"name": "admin", "user": {"token": token}}]
+        if self.server is not None:
+            config["clusters"][0]["cluster"] = {"server": self.server}
+        return config
 
 
 @contextlib.contextmanager
-def running_operator(cluster: Cluster, folder: Path) -> Iterator[Operator]:
-    operator = Operator(cluster, folder)
+def running_operator(cluster: Cluster, folder: Path, **options: Any) -> Iterator[Operator]:
+    """`options` are those of Operator."""
+    operator = Operator(cluster, folder, **options)
     operator.start()
     try:
         yield operator
     finally:
-        if operator.process is not None and operator.process.poll() is None:
+        if operator.running:
             operator.kill()
 
 

@@ -42,7 +42,7 @@ def other_value(value: Any, node: dict[str, Any]) -> Iterator[Any]:
     elif isinstance(value, int | float):
         yield from (value + 1, value - 1, value / 2)
     elif isinstance(value, str):
-        yield from (f"{value}x", f"{value}1", f"1{value}")
+        yield from (f"{value}x", f"{value}1", f"1{value}", value.replace("container_t", "container_kvm_t"))
 
 
 def refused(rest: Rest, document: dict[str, Any], path: Path) -> None:

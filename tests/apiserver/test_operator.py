@@ -203,7 +203,7 @@ def test_only_the_pods_of_an_attempt_may_report_for_it(team: Team) -> None:
     assert refused(team.token("mine-rlj", "https://kubernetes.default.svc")) == 401, "a token for the API server"
     assert refused(team.token("mine-rlj", team.audience("mine", 2))) == 401, "another attempt's token"
     assert refused(team.token("somebody", audience)) == 403, "another ServiceAccount"
-    assert refused(team.token("mine-rlj", team.audience("mine", 2)), 2) == 410, "an attempt that does not run"
+    assert refused(team.token("mine-rlj", team.audience("mine", 2)), 2) == 409, "an attempt that has not begun"
     own = team.token("mine-rlj", audience)
     assert team.report("mine", body, own).status_code == 200
     for bad, status in (
@@ -356,27 +356,6 @@ def test_what_cannot_run_in_a_cluster_is_stalled_until_it_is_deleted(team: Team)
     assert (ready["status"], ready["reason"]) == ("False", "RelativeURI")
     assert "spec.output.uri" in ready["message"]
     assert team.get("rayjob", "relative-a1") is None
-
-
-def test_every_pod_template_passes_pod_security_restricted(team: Team) -> None:
-    """Admission does not look inside custom resources: the templates are dry-run as pods."""
-    level = {"pod-security.kubernetes.io/enforce": "restricted"}
-    team.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "restricted", "labels": level}})
-    restricted = Api(team.cluster, "restricted")
-    team.apply_job("pods", credentials=[{"name": "hf", "secretRef": {"name": "s", "key": "k"}}])
-    spec = team.await_object("rayjob", "pods-a1")["spec"]
-    cluster = spec["rayClusterSpec"]
-    templates = {
-        "head": cluster["headGroupSpec"]["template"],
-        "worker": cluster["workerGroupSpecs"][0]["template"],
-        "submitter": spec["submitterPodTemplate"],
-    }
-    for role, template in templates.items():
-        pod = {"metadata": template["metadata"] | {"name": role}, "spec": template["spec"]}
-        restricted.create("pod", pod, dryRun="All", fieldValidation="Strict")
-    naked = {"metadata": {"name": "naked"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
-    with pytest.raises(AssertionError, match="violates PodSecurity"):
-        restricted.create("pod", naked, dryRun="All")
 
 
 def test_it_ends_when_it_is_told_to(team: Team) -> None:

@@ -4,6 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mora_jobs.api import Job, RolloutJob
+from mora_operator.obstacles import Obstacle
+from mora_operator.queueing import Workload
+from mora_operator.queueing import read as read_workload
 from mora_operator.rayjobs import RayJob, read
 from mora_operator.references import References
 from mora_operator.resources import ATTEMPT_LABEL, JobKey
@@ -35,7 +38,13 @@ def rollout_job(metadata: dict[str, Any] | None = None, **spec: Any) -> Job:
 
 
 def raw_rayjob(
-    index: int = 1, *, uid: str = "ray-1", owner: str = UID, deleting: bool = False, **status: Any
+    index: int = 1,
+    *,
+    uid: str = "ray-1",
+    owner: str = UID,
+    deleting: bool = False,
+    suspend: bool = False,
+    **status: Any,
 ) -> dict[str, Any]:
     """A RayJob of the job as the API server sends it; `status` holds KubeRay's members."""
     metadata: dict[str, Any] = {
@@ -51,7 +60,13 @@ def raw_rayjob(
     }
     if deleting:
         metadata["deletionTimestamp"] = EARLIER
-    return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata, "status": status}
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": metadata,
+        "spec": {"suspend": suspend},
+        "status": status,
+    }
 
 
 def rayjob(index: int = 1, **options: Any) -> RayJob:
@@ -61,12 +76,43 @@ def rayjob(index: int = 1, **options: Any) -> RayJob:
 
 
 def observed(
-    *rayjobs: RayJob, references: References | None = None, deleting: bool = False, **status: Any
+    *rayjobs: RayJob,
+    references: References | None = None,
+    deleting: bool = False,
+    queue: str = "",
+    workload: Workload | None = None,
+    obstacle: Obstacle | None = None,
+    **status: Any,
 ) -> Observed:
-    """What is known of a job of generation 1; keyword arguments are members of its status."""
+    """What is known of a job of generation 1; further keyword arguments are members of its status."""
     return Observed(
-        status=status, generation=1, deleting=deleting, rayjobs=rayjobs, references=references or References()
+        status=status,
+        generation=1,
+        deleting=deleting,
+        rayjobs=rayjobs,
+        references=references or References(),
+        queue=queue,
+        workload=workload,
+        obstacle=obstacle,
     )
+
+
+def raw_workload(*conditions: dict[str, Any], rayjob: str = "ray-1", version: str = "5") -> dict[str, Any]:
+    """A Workload as Kueue makes it for a RayJob."""
+    owner = {"apiVersion": "ray.io/v1", "kind": "RayJob", "name": "tiny-a1", "uid": rayjob, "controller": True}
+    metadata = {"name": "rayjob-tiny-a1-x", "namespace": "team-a", "uid": "w-1", "resourceVersion": version}
+    spec = {"queueName": "gpu-queue"}
+    return {
+        "metadata": metadata | {"ownerReferences": [owner]},
+        "spec": spec,
+        "status": {"conditions": list(conditions)},
+    }
+
+
+def workload(*conditions: dict[str, Any]) -> Workload:
+    made = read_workload(raw_workload(*conditions))
+    assert made is not None
+    return made
 
 
 def condition(kind: str, status: str = "True", since: str = EARLIER) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from mora_jobs.api import CommonStatus, Job
 from mora_operator.plan import Plan, plan
 from mora_operator.rayjobs import RayJob
 from mora_operator.status import changes
-from mora_operator.view import Observed, text_of
+from mora_operator.times import text_of
+from mora_operator.view import Observed
 
 PROVISIONING = {"jobDeploymentStatus": "Initializing"}
 RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "c"}

@@ -4,11 +4,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from builders import EARLIER, KEY, NOW, SETTINGS, UID, condition, observed, rayjob, rollout_job
+from builders import (
+    EARLIER,
+    KEY,
+    NOW,
+    SETTINGS,
+    UID,
+    condition,
+    observed,
+    rayjob,
+    rollout_job,
+    workload,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mora_jobs.api import CommonStatus, Job, Phase
+from mora_operator.obstacles import Obstacle
 from mora_operator.plan import Plan, plan
 from mora_operator.references import References
 from mora_operator.resources import JobKey
@@ -19,6 +31,7 @@ INITIALIZING = {"jobDeploymentStatus": "Initializing", "rayClusterName": "tiny-a
 RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "tiny-a1-x", "jobId": "j"}
 SUCCEEDED = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "endTime": "2026-11-22T11:50:00Z"}
 FAILED = {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "reason": "AppFailed"}
+REPORTED = {"lastUpdatedTime": "2026-11-22T11:59:50Z"}
 OTHER = JobKey("RolloutJob", "team-a", "other")
 
 
@@ -48,8 +61,41 @@ def waiting_for(**status: Any) -> References:
             id="cluster is made",
         ),
         pytest.param(
-            rollout_job(), observed(rayjob(**RUNNING)), "Running", {"InputsReady", "Ready", "ClusterReady"}, None,
-            id="runs",
+            rollout_job(), observed(rayjob(**RUNNING), progress=REPORTED), "Running", {"InputsReady", "Ready", "ClusterReady"},
+            None, id="runs",
+        ),
+        pytest.param(
+            rollout_job(), observed(rayjob(**RUNNING)), "Running", {"InputsReady", "Ready", "ClusterReady", "Degraded"}, None,
+            id="runs, and nothing was heard of it for an hour",
+        ),
+        pytest.param(
+            rollout_job(),
+            observed(rayjob(**RUNNING, rayClusterStatus={"desiredWorkerReplicas": 2, "readyWorkerReplicas": 1}), progress=REPORTED),
+            "Running", {"InputsReady", "Ready", "Degraded"}, None, id="a worker was lost",
+        ),
+        pytest.param(
+            rollout_job(), observed(rayjob(suspend=True), queue="q"), "Queued", {"InputsReady", "Reconciling"}, None,
+            id="Kueue has not seen it",
+        ),
+        pytest.param(
+            rollout_job(), observed(rayjob(suspend=True, jobDeploymentStatus="Suspended"), queue="q", workload=workload()),
+            "Queued", {"InputsReady", "Reconciling"}, None, id="waits for quota",
+        ),
+        pytest.param(
+            rollout_job(), observed(rayjob(suspend=True, **RUNNING), queue="q", workload=workload(condition("Evicted"))),
+            "Queued", {"InputsReady", "Reconciling"}, None, id="was preempted",
+        ),
+        pytest.param(
+            rollout_job(), observed(rayjob(**INITIALIZING), queue="q", workload=workload(condition("QuotaReserved"))),
+            "Provisioning", {"InputsReady", "Reconciling", "QuotaReserved"}, None, id="has its quota",
+        ),
+        pytest.param(
+            rollout_job(), observed(rayjob(**INITIALIZING), obstacle=Obstacle("PodsUnschedulable", "no node", False)),
+            "Provisioning", {"InputsReady", "Reconciling"}, None, id="no node for it yet",
+        ),
+        pytest.param(
+            rollout_job(), observed(rayjob(**INITIALIZING), obstacle=Obstacle("SecretNotFound", "hf")),
+            "Provisioning", {"InputsReady", "Stalled"}, None, id="a Secret is missing",
         ),
         pytest.param(
             rollout_job(), observed(rayjob(**SUCCEEDED)), "Complete", {"InputsReady", "Ready", "Complete"}, None,
@@ -224,6 +270,51 @@ def test_whatever_kuberay_says_the_status_is_valid_and_ready_is_derived(
     assert not (values["Complete"] == "True" and values["Failed"] == "True")
     assert decided.start is None, "a live RayJob must never be doubled"
     assert Phase(decided.status["phase"])
+
+
+def test_a_job_that_waits_says_for_what() -> None:
+    def quota(seen: Observed) -> dict[str, Any]:
+        decided = decide(rollout_job(), seen)
+        assert decided.status is not None
+        return {"queue": decided.status.get("queue")} | {
+            each["type"]: each for each in decided.status["conditions"] if each["type"] in ("QuotaReserved", "Ready")
+        }
+
+    pending = condition("QuotaReserved", "False") | {
+        "reason": "Pending",
+        "message": "couldn't assign flavors: insufficient cpu",
+    }
+    waits = quota(observed(rayjob(suspend=True), queue="gpu-queue", workload=workload(pending)))
+    assert waits["queue"] == {"workloadName": "rayjob-tiny-a1-x", "localQueue": "gpu-queue", "reason": "Pending"}
+    assert waits["Ready"]["reason"] == "WaitingForQuota"
+    assert "insufficient cpu" in waits["Ready"]["message"]
+    assert waits["QuotaReserved"]["status"] == "False"
+    external = quota(observed(rayjob(suspend=True)))
+    assert (external["Ready"]["reason"], external["QuotaReserved"]["status"]) == ("ManagedExternally", "Unknown")
+    assert quota(observed(rayjob(**RUNNING)))["QuotaReserved"]["reason"] == "NotQueued"
+
+
+def test_time_in_a_queue_does_not_count() -> None:
+    """Neither towards the deadline before running, nor towards that of the job."""
+    spec = {"preRunningDeadlineSeconds": 60, "activeDeadlineSeconds": 100}
+    waits = decide(rollout_job(**spec), observed(rayjob(suspend=True), queue="q"))
+    assert waits.status is not None
+    assert waits.status["phase"] == "Queued"
+    begun = "2026-11-22T11:59:30Z"
+    admitted = decide(rollout_job(**spec), observed(rayjob(**INITIALIZING, startTime=begun), queue="q"))
+    assert admitted.status is not None
+    assert admitted.status["phase"] == "Provisioning"
+    assert admitted.again == 60.0, "30 of 60 seconds are over, 30 are KubeRay's own; the job has 70 left"
+
+
+def test_what_kuberay_refused_is_deleted_when_it_is_recorded() -> None:
+    """It would look at it every 3 seconds for ever (and never takes it up again)."""
+    refused = rayjob(jobDeploymentStatus="ValidationFailed", reason="ValidationFailed")
+    recorded = decide(rollout_job(), observed(refused))
+    assert recorded.status is not None
+    assert (recorded.status["phase"], recorded.stop) == ("Failed", ())
+    after = Observed(status=recorded.status, generation=1, rayjobs=(refused,))
+    assert plan(rollout_job(), after, SETTINGS, NOW).stop == (refused,)
 
 
 def test_the_uid_decides_whose_rayjob_it_is() -> None:

@@ -25,7 +25,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- else }}{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
 
-{{/* Rights in a namespace (or in all): exactly the requests that kube.py makes. No Secrets, no pods. */}}
+{{/* Rights in a namespace (or in all): exactly the requests that kube.py makes. No Secrets. */}}
 {{- define "mora.rules" -}}
 - apiGroups: [mora.dev]
   resources: [rolloutjobs, rewritejobs, alignmentjobs]
@@ -47,5 +47,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [get, create]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create]
+  verbs: [create, list]  # list: why pods do not come up
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list, watch]
+{{- end }}
+
+{{/* Rights in the operator's own namespace: who leads, and the certificate authorities of all replicas. */}}
+{{- define "mora.ownRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, create, patch]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, patch]
 {{- end }}

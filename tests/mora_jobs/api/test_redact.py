@@ -44,4 +44,5 @@ def test_ordinary_words_stay(text):
 
 def test_one_line():
     assert one_line("a\n  b\tc ") == "a b c"
-    assert one_line("x" * 2000) == "x" * 1023 + "…"
+    assert one_line("x" * 2000) == "x" * 1021 + "…", "1 KiB of UTF-8"
+    assert one_line("é" * 600) == "é" * 510 + "…", "no half of a character stays"

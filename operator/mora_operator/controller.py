@@ -1,0 +1,172 @@
+"""What the leading replica does: the store is filled, and one job after the other is reconciled. Knows nothing of kopf."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from .kube import Conflict, Kube, KubeError, NotFound, NotLeading
+from .metrics import Metrics
+from .rayjob_schema import RayJobSchema, UnsupportedKubeRay
+from .reconciler import KubeRayMissing, NameTaken, Reconciler
+from .resources import (
+    JOBS,
+    KUEUE,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    RAY_JOBS,
+    JobKey,
+    Object,
+    Resource,
+    workloads,
+)
+from .settings import Settings
+from .store import Store
+from .workqueue import ShutDown, WorkQueue
+
+log = logging.getLogger(__name__)
+SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+WAIT_FOR_KINDS_SECONDS = 10.0
+STOP_SECONDS = 10.0
+
+
+class Controller:
+    """Store, queue and workers. Watch events come in by the `saw_` methods. `kube` writes only while this replica leads."""
+
+    def __init__(self, kube: Kube, settings: Settings, metrics: Metrics) -> None:
+        self.settings = settings
+        self.store = Store()
+        self.queue: WorkQueue[JobKey] = WorkQueue()
+        self._kube = kube
+        self._metrics = metrics
+        self._reconciler = Reconciler(kube, self.store, settings, metrics, lambda: datetime.now(UTC))
+        self._tasks: list[asyncio.Task[None]] = []
+        self.leads = False
+        self.workloads: Resource | None = None
+        self.outdated = asyncio.Event()
+        metrics.watch(lambda: len(self.queue), self.store)
+
+    async def start(self) -> None:
+        """Learn what there is, then begin to work. Returns when jobs are being reconciled."""
+        self.leads = True
+        await self._learn()
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(self.settings.workers)]
+        self._tasks.append(asyncio.create_task(self._look_for_new_versions()))
+        log.info("leading, %d jobs", len(self.store))
+
+    async def stop(self) -> None:
+        """Finish what is being done."""
+        self.queue.close()
+        workers = self._tasks[: self.settings.workers]
+        if workers:
+            await asyncio.wait(workers, timeout=STOP_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+
+    async def close(self) -> None:
+        await self._kube.close()
+
+    # ---------------------------------------------------------------- events
+    def saw_job(self, kind: str, raw: Object, deleted: bool) -> None:
+        keys = self.store.drop_job(raw, kind) if deleted else self.store.put_job(raw, kind)
+        for key in keys:
+            self.queue.add(key)
+
+    def saw_rayjob(self, raw: Object, deleted: bool) -> None:
+        key = self.store.drop_rayjob(raw) if deleted else self.store.put_rayjob(raw)
+        if key is not None:
+            self.queue.add(key)
+
+    def saw_workload(self, raw: Object, deleted: bool) -> None:
+        key = self.store.drop_workload(raw) if deleted else self.store.put_workload(raw)
+        if key is not None:
+            self.queue.add(key)
+
+    def trust(self, authorities: str) -> None:
+        """These are the certificate authorities (PEM) that jobs are to trust when they report."""
+        if self._reconciler.trust(authorities):
+            for key in self.store.active():
+                self.queue.add(key)
+
+    # ---------------------------------------------------------------- inside
+    async def _learn(self) -> None:
+        """What KubeRay's version knows, all RayJobs of ours and all jobs, before any is acted upon.
+
+        A RayJob that was not seen yet would be made twice.
+        """
+        while True:
+            try:
+                await self._discover()
+                for namespace in self.settings.namespaces or (None,):
+                    if self._reconciler.schema is not None:
+                        async for raw in self._kube.list_all(RAY_JOBS, namespace, SELECTOR):
+                            self.store.put_rayjob(raw)
+                    for kind, resource in JOBS.items():
+                        async for raw in self._kube.list_all(resource, namespace):
+                            self.store.put_job(raw, kind)
+                return
+            except NotFound as error:
+                log.warning("a kind is missing, is its CRD installed? %s", error)
+            except KubeError as error:
+                log.warning("jobs cannot be read yet: %s", error)
+            await asyncio.sleep(WAIT_FOR_KINDS_SECONDS)
+
+    async def _discover(self) -> None:
+        """Which fields KubeRay's version knows, and whether Kueue is there (and may be watched from the start on)."""
+        path = f"/openapi/v3/apis/{RAY_JOBS.api_version}"
+        try:
+            self._reconciler.schema = RayJobSchema.of(await self._kube.document(path))
+        except (NotFound, UnsupportedKubeRay) as error:
+            log.warning("KubeRay is not installed: %s", error)
+            self._reconciler.schema = None
+        try:
+            group = await self._kube.document(f"/apis/{KUEUE}")
+        except NotFound:
+            self.workloads = None
+        else:
+            self.workloads = workloads(group["preferredVersion"]["version"])
+
+    async def _look_for_new_versions(self) -> None:
+        """KubeRay may be upgraded under us. What was not there at start is watched by a new process only."""
+        watched = (self._reconciler.schema is not None, self.workloads)
+        while not self.outdated.is_set():
+            await asyncio.sleep(self.settings.discovery_seconds if watched[0] else WAIT_FOR_KINDS_SECONDS)
+            try:
+                await self._discover()
+            except KubeError as error:
+                log.warning("versions cannot be read: %s", error)
+                continue
+            if (self._reconciler.schema is not None, self.workloads) != watched:
+                log.warning("KubeRay or Kueue were installed or removed: starting anew")
+                self.outdated.set()
+
+    async def _work(self) -> None:
+        """Reconcile one job after the other. Whatever goes wrong with one of them, the next one's turn comes."""
+        while True:
+            try:
+                key, waited = await self.queue.get()
+            except ShutDown:
+                return
+            self._metrics.latency.observe(waited)
+            try:
+                with self._metrics.duration.time():
+                    again = await self._reconciler.reconcile(key)
+            except Exception as error:
+                self._failed(key, error)
+            else:
+                self._metrics.reconciled.labels("done").inc()
+                self.queue.forget(key)
+                if again is not None:
+                    self.queue.add_after(key, again)
+            finally:
+                self.queue.done(key)
+
+    def _failed(self, key: JobKey, error: Exception) -> None:
+        retry_after = error.retry_after if isinstance(error, KubeError) else 0.0
+        delay = self.queue.add_failed(key, retry_after)
+        self._metrics.reconciled.labels(type(error).__name__).inc()
+        if isinstance(error, Conflict | NotLeading):
+            log.debug("%s; looking again in %.1f s", error, delay, extra={"job": str(key)})
+        elif isinstance(error, KubeError | NameTaken | KubeRayMissing | UnsupportedKubeRay):
+            log.warning("%s; again in %.1f s", error, delay, extra={"job": str(key)})
+        else:
+            log.error("again in %.1f s", delay, exc_info=error, extra={"job": str(key)})

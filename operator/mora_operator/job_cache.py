@@ -1,0 +1,39 @@
+"""Jobs as the progress endpoint needs them: read one by one and kept for a while. The watches run on the leader only."""
+
+import asyncio
+from collections import OrderedDict
+
+from .kube import Kube, NotFound
+from .resources import JobKey, Object
+from .store import trimmed
+
+SIZE = 5_000
+
+
+class JobCache:
+    """At most SIZE jobs, none older than `seconds`. Our own writes go in too, so that a busy job is hardly ever read."""
+
+    def __init__(self, kube: Kube, seconds: float) -> None:
+        self._kube = kube
+        self._seconds = seconds
+        self._jobs: OrderedDict[JobKey, tuple[float, Object]] = OrderedDict()
+
+    async def get(self, key: JobKey, *, fresh: bool = False) -> Object | None:
+        """The job, from the API server where `fresh` or too long ago; None where there is none."""
+        until, job = self._jobs.get(key, (0.0, {}))
+        if not fresh and asyncio.get_running_loop().time() < until:
+            return job
+        try:
+            return self.put(key, await self._kube.get(key.resource, key.namespace, key.name))
+        except NotFound:
+            self._jobs.pop(key, None)
+            return None
+
+    def put(self, key: JobKey, raw: Object) -> Object:
+        """Keep a job as the API server has just sent it."""
+        job = trimmed(raw, key.kind)
+        self._jobs[key] = (asyncio.get_running_loop().time() + self._seconds, job)
+        self._jobs.move_to_end(key)
+        if len(self._jobs) > SIZE:
+            self._jobs.popitem(last=False)
+        return job
