@@ -18,7 +18,7 @@ from .rotation import Rotation
 from .settings import Settings
 
 log = logging.getLogger(__name__)
-TICK_SECONDS = 30.0
+TICK_SECONDS = 10.0  # so long a new replica's authority is unknown to jobs, besides the kubelet's own delay
 START_RETRY_SECONDS = 5.0
 
 

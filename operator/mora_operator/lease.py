@@ -94,10 +94,10 @@ class Lease(BaseLock):
     async def _claim(self, request: Awaitable[Object]) -> bool:
         begun = time.monotonic()
         try:
-            await _bounded(request)
+            written = await _bounded(request)
         except KubeError:
             return False
-        self._renewed = begun
+        self._version, self._renewed = written["metadata"]["resourceVersion"], begun
         return True
 
 

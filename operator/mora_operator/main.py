@@ -114,14 +114,23 @@ async def serve(settings: Settings) -> int:
 
 async def watch_until(stop: asyncio.Event, controller: Controller) -> None:
     """Let kopf feed the controller until `stop` is set or the process gets a signal."""
-    await kopf.operator(
-        registry=registry_of(controller),
-        settings=settings_of(),
-        standalone=True,
-        clusterwide=not controller.settings.namespaces,
-        namespaces=controller.settings.namespaces,
-        stop_flag=stop,
+    stopping = asyncio.create_task(stop.wait())
+    watching = asyncio.create_task(
+        kopf.operator(
+            registry=registry_of(controller),
+            settings=settings_of(),
+            standalone=True,
+            clusterwide=not controller.settings.namespaces,
+            namespaces=controller.settings.namespaces,
+        )
     )
+    await asyncio.wait([stopping, watching], return_when=asyncio.FIRST_COMPLETED)
+    if stopping.done():
+        # Not by kopf's stop_flag: after a signal it would wait 5 seconds for the task that waits for the flag.
+        watching.cancel()
+        await asyncio.wait([watching])
+    else:
+        watching.result()
 
 
 def run(settings: Settings) -> int:
