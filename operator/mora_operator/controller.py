@@ -50,7 +50,7 @@ class Controller:
         self.leads = True
         await self._learn()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self.settings.workers)]
-        self._tasks.append(asyncio.create_task(self._look_for_new_versions()))
+        self._tasks.append(asyncio.create_task(self._look_again()))
         log.info("leading, %d jobs", len(self.store))
 
     async def stop(self) -> None:
@@ -89,26 +89,36 @@ class Controller:
 
     # ---------------------------------------------------------------- inside
     async def _learn(self) -> None:
-        """What KubeRay's version knows, all RayJobs of ours and all jobs, before any is acted upon.
-
-        A RayJob that was not seen yet would be made twice.
-        """
+        """What KubeRay's version knows, and all that there is, before anything is done about it."""
         while True:
             try:
                 await self._discover()
-                for namespace in self.settings.namespaces or (None,):
-                    if self._reconciler.schema is not None:
-                        async for raw in self._kube.list_all(RAY_JOBS, namespace, SELECTOR):
-                            self.store.put_rayjob(raw)
-                    for kind, resource in JOBS.items():
-                        async for raw in self._kube.list_all(resource, namespace):
-                            self.store.put_job(raw, kind)
+                await self._list()
                 return
             except NotFound as error:
                 log.warning("a kind is missing, is its CRD installed? %s", error)
             except KubeError as error:
                 log.warning("jobs cannot be read yet: %s", error)
             await asyncio.sleep(WAIT_FOR_KINDS_SECONDS)
+
+    async def _list(self) -> None:
+        """All RayJobs of ours, then all jobs: a RayJob that was not seen yet would be made twice.
+
+        What the store holds and is not among them has gone while a watch was broken, and nobody has told.
+        """
+        before, seen = self.store.known(), set()
+        for namespace in self.settings.namespaces or (None,):
+            if self._reconciler.schema is not None:
+                async for raw in self._kube.list_all(RAY_JOBS, namespace, SELECTOR):
+                    self.store.put_rayjob(raw)
+                    seen.add(raw["metadata"]["uid"])
+            for kind, resource in JOBS.items():
+                async for raw in self._kube.list_all(resource, namespace):
+                    self.store.put_job(raw, kind)
+                    seen.add(raw["metadata"]["uid"])
+        for uid in before.keys() - seen:
+            self.store.forget(before[uid], uid)
+            self.queue.add(before[uid])
 
     async def _discover(self) -> None:
         """Which fields KubeRay's version knows, and whether Kueue is there (and may be watched from the start on)."""
@@ -125,15 +135,16 @@ class Controller:
         else:
             self.workloads = workloads(group["preferredVersion"]["version"])
 
-    async def _look_for_new_versions(self) -> None:
-        """KubeRay may be upgraded under us. What was not there at start is watched by a new process only."""
+    async def _look_again(self) -> None:
+        """KubeRay may be upgraded under us, and events get lost. What was not there at start, a new process watches."""
         watched = (self._reconciler.schema is not None, self.workloads)
         while not self.outdated.is_set():
             await asyncio.sleep(self.settings.discovery_seconds if watched[0] else WAIT_FOR_KINDS_SECONDS)
             try:
                 await self._discover()
+                await self._list()
             except KubeError as error:
-                log.warning("versions cannot be read: %s", error)
+                log.warning("the cluster cannot be read: %s", error)
                 continue
             if (self._reconciler.schema is not None, self.workloads) != watched:
                 log.warning("KubeRay or Kueue were installed or removed: starting anew")

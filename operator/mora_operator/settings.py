@@ -62,7 +62,7 @@ class Settings(BaseModel):
     resync_seconds: Annotated[float, Field(ge=1)] = 300.0
     """How often the RayJob of an active job is read again, in case that an event was lost."""
     discovery_seconds: Annotated[float, Field(ge=1)] = 600.0
-    """How often it is looked whether KubeRay or Kueue were installed in another version."""
+    """How often all jobs are listed anew, and it is looked whether KubeRay or Kueue are there in another version."""
     progress_writes_per_second: Annotated[float, Field(ge=1)] = 30.0
     """Most writes of progress that a replica makes; with many jobs each one's is written less often."""
     log_level: str = "INFO"

@@ -77,12 +77,7 @@ class Store:
         key = owner(rayjob)
         siblings = self._rayjobs.setdefault(key, {})
         before = siblings.get(rayjob.name)
-        newer = (
-            before is None
-            or before.uid != rayjob.uid
-            or not _precedes(rayjob.resource_version, before.resource_version)
-        )
-        if newer:
+        if before is None or not _precedes(rayjob.resource_version, before.resource_version):
             siblings[rayjob.name] = rayjob
             self._owners[rayjob.uid] = key
         return key
@@ -110,11 +105,7 @@ class Store:
         if workload is None:
             return None
         before = self._workloads.get(workload.rayjob_uid)
-        if (
-            before is None
-            or before.uid != workload.uid
-            or not _precedes(workload.resource_version, before.resource_version)
-        ):
+        if before is None or not _precedes(workload.resource_version, before.resource_version):
             self._workloads[workload.rayjob_uid] = workload
         return self._owners.get(workload.rayjob_uid)
 
@@ -133,6 +124,19 @@ class Store:
     def rayjobs(self, key: JobKey, uid: str) -> tuple[RayJob, ...]:
         """RayJobs of this very job; those of a deleted one of the same name have another owner uid."""
         return tuple(rayjob for rayjob in self._rayjobs.get(key, {}).values() if rayjob.owner_uid == uid)
+
+    def known(self) -> dict[str, JobKey]:
+        """uids of all jobs and RayJobs, with the keys of the jobs that they are about."""
+        jobs = {job["metadata"]["uid"]: key for key, job in self._jobs.items()}
+        return jobs | {each.uid: key for key, siblings in self._rayjobs.items() for each in siblings.values()}
+
+    def forget(self, key: JobKey, uid: str) -> None:
+        """The job or RayJob with this uid is not there any more, although no event has told so."""
+        job = self._jobs.get(key)
+        if job is not None and job["metadata"]["uid"] == uid:
+            self.drop_job(job, key.kind)
+        for rayjob in list(self._rayjobs.get(key, {}).values()):
+            self.forget_rayjob(key, rayjob.name, uid)
 
     def references(self, key: JobKey) -> References:
         return follow(key, self._jobs)
@@ -155,10 +159,12 @@ def trimmed(raw: Object, kind: str) -> Object:
 
 
 def _is_older(job: Object, before: Object) -> bool:
-    one, other = job["metadata"], before["metadata"]
-    return one["uid"] == other["uid"] and _precedes(one["resourceVersion"], other["resourceVersion"])
+    return _precedes(job["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"])
 
 
 def _precedes(version: str, other: str) -> bool:
-    """Versions of one object are comparable numbers (KEP-5504); what is not a number counts as news."""
+    """Versions of a kind's objects are comparable numbers (KEP-5504), also of two objects that had the same name.
+
+    What is not a number counts as news.
+    """
     return version.isdigit() and other.isdigit() and int(version) < int(other)

@@ -31,7 +31,8 @@ def test_an_older_version_does_not_replace_a_newer_one() -> None:
 def test_an_object_of_the_same_name_made_anew_replaces_the_old_one() -> None:
     store = Store()
     store.put_job(raw(version=10), "RolloutJob")
-    store.put_job(raw(uid="new", version=3), "RolloutJob")
+    store.put_job(raw(uid="new", version=13), "RolloutJob")
+    assert store.put_job(raw(version=12), "RolloutJob") == set(), "what comes late about the old one is no news"
     job = store.job(KEY)
     assert job is not None
     assert job["metadata"]["uid"] == "new"
