@@ -182,6 +182,12 @@ class Operator:
     def metrics(self) -> str:
         return httpx.get(f"{self.health}/metrics").text
 
+    def count(self, metric: str, **labels: str) -> float:
+        """Sum of a metric's samples that have these labels."""
+        wanted = [f'{name}="{value}"' for name, value in labels.items()]
+        lines = [line for line in self.metrics().splitlines() if line.startswith(metric)]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if all(each in line for each in wanted))
+
     def is_ready(self) -> bool:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.health}/readyz", timeout=5) as answer:
             return bool(answer.status == 200)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     install(cluster)
     with running_operator(cluster, tmp_path_factory.mktemp("operator")) as operator:
         yield operator
-        assert 'code="403"' not in operator.metrics(), "the chart's rights are not enough"
+        assert not operator.count("mora_api_requests_total", code="403"), "the chart's rights are not enough"
         assert "Traceback" not in operator.log
 
 
@@ -271,6 +272,85 @@ def test_what_cannot_run_in_a_cluster_is_stalled_until_it_is_deleted(team: Team)
     assert (ready["status"], ready["reason"]) == ("False", "RelativeURI")
     assert "spec.output.uri" in ready["message"]
     assert team.get("rayjob", "relative-a1") is None
+
+
+def test_a_driver_that_reports_too_often_is_told_to_wait(team: Team) -> None:
+    team.apply_job("chatty")
+    team.kuberay_says("chatty-a1", RUNNING)
+    team.await_phase("chatty", "Running")
+    token = team.token("chatty-rlj", team.audience("chatty"))
+    writes = team.operator.count("mora_api_requests_total", verb="PATCH", resource="rolloutjobs")
+    for percentage in range(1, 11):
+        team.report("chatty", {"progress": {"progressPercentage": percentage}}, token)
+    team.await_status("chatty", lambda status: status.get("progress", {}).get("progressPercentage") == 10)
+    written = team.operator.count("mora_api_requests_total", verb="PATCH", resource="rolloutjobs") - writes
+    assert written <= 5, "several reports become one write"
+    answers = [team.report("chatty", {"progress": {"progressPercentage": 11}}, token) for _ in range(30)]
+    told = [answer for answer in answers if answer.status_code == 429]
+    assert told
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in told)
+    assert team.report("chatty", {"exit": EXIT}, token).status_code == 200, "how it ended is always taken"
+
+
+def test_a_result_that_is_too_large_is_cut_and_said(team: Team) -> None:
+    team.apply_job("large")
+    team.kuberay_says("large-a1", RUNNING)
+    team.await_phase("large", "Running")
+    curves = [
+        {"k": k, "reach": {f"dimension-{i:02}-{'x' * 50}": "9" * 64 for i in range(16)}, "joint": "0", "balance": "0"}
+        for k in range(1, 13)
+    ]
+    correlations = [["9" * 64] * 16] * 16
+    figures = dict.fromkeys(("mean", "stddev", "p10", "p90", "entropy", "weight"), "9" * 64)
+    rewards = [{"name": f"r{i}"} | figures for i in range(16)]
+    result = {"curves": curves, "correlations": correlations, "rewards": rewards}
+    answer = team.report("large", {"result": result, "exit": EXIT})
+    assert answer.status_code == 200, answer.text
+    status = team.status("large")
+    truncated = next(each for each in status["conditions"] if each["type"] == "Truncated")
+    assert (truncated["status"], truncated["reason"]) == ("True", "CurvesTruncated")
+    assert "curves" not in status
+    assert len(json.dumps(status, ensure_ascii=False, separators=(",", ":")).encode()) < 65_536
+    team.kuberay_says("large-a1", SUCCEEDED)
+    done = team.await_phase("large", "Complete")
+    assert {each["type"]: each["status"] for each in done["conditions"]}["Truncated"] == "True"
+
+
+def test_what_keeps_pods_from_coming_up_is_said_and_passes(team: Team) -> None:
+    """The test plays the kubelet: it writes a pod's status."""
+    team.apply_job("pulls")
+    rayjob = team.await_object("rayjob", "pulls-a1")
+    labels = rayjob["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["metadata"]["labels"]
+    container = {"name": "ray-head", "image": "no/such:1"}
+    team.api.create("pod", {"metadata": {"name": "pulls-head", "labels": labels}, "spec": {"containers": [container]}})
+
+    def kubelet_says(state: dict[str, Any]) -> None:
+        one = {
+            "name": "ray-head",
+            "image": "no/such:1",
+            "imageID": "",
+            "ready": False,
+            "restartCount": 0,
+            "state": state,
+        }
+        team.api.merge("pod", "pulls-head/status", {"status": {"phase": "Pending", "containerStatuses": [one]}})
+
+    kubelet_says({"waiting": {"reason": "ImagePullBackOff", "message": "no/such:1 was not found"}})
+    begun = INITIALIZING | {"startTime": "2026-11-22T11:00:00Z"}
+    team.kuberay_says("pulls-a1", begun)
+    stalled = team.await_status("pulls", lambda status: ready_reason(status) == "ImagePullFailed")
+    conditions = {each["type"]: each["status"] for each in stalled["conditions"]}
+    assert (stalled["phase"], conditions["Stalled"]) == ("Provisioning", "True")
+    assert (
+        "no/such:1 was not found" in next(each for each in stalled["conditions"] if each["type"] == "Ready")["message"]
+    )
+    kubelet_says({"running": {}})
+    team.kuberay_says("pulls-a1", begun | {"message": "an event, so that it is looked at"})
+    team.await_status("pulls", lambda status: ready_reason(status) == "ProvisioningCluster")
+
+
+def ready_reason(status: dict[str, Any]) -> str:
+    return next((str(each["reason"]) for each in status["conditions"] if each["type"] == "Ready"), "")
 
 
 def test_it_ends_when_it_is_told_to(team: Team) -> None:
