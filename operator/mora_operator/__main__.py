@@ -2,8 +2,8 @@
 
 import sys
 
-from . import logs
 from .settings import parse
+from .telemetry import logs
 
 if __name__ == "__main__":
     settings = parse(sys.argv[1:])

@@ -7,15 +7,15 @@ from ssl import SSLContext
 
 from aiohttp import web
 
-from .authorities import Authorities
 from .controller import Controller
-from .health import health_application
-from .kube import Kube, KubeError, load_configuration
-from .lease import Lease
-from .metrics import Metrics
-from .progress import ProgressEndpoint
-from .rotation import Rotation
+from .kube.client import Kube, KubeError, load_configuration
+from .kube.lease import Lease
+from .progress.authorities import Authorities
+from .progress.endpoint import ProgressEndpoint
+from .progress.rotation import Rotation
 from .settings import Settings
+from .telemetry.health import health_application
+from .telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 10.0  # so long a new replica's authority is unknown to jobs, besides the kubelet's own delay

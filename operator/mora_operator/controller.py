@@ -4,10 +4,9 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
-from .kube import Conflict, Kube, KubeError, NotFound, NotLeading
-from .metrics import Metrics
-from .rayjob_schema import RayJobSchema, UnsupportedKubeRay
+from .kube.client import Conflict, Kube, KubeError, NotFound, NotLeading
 from .reconciler import KubeRayMissing, NameTaken, Reconciler
+from .render.rayjob_schema import RayJobSchema, UnsupportedKubeRay
 from .resources import (
     JOBS,
     KUEUE,
@@ -21,6 +20,7 @@ from .resources import (
 )
 from .settings import Settings
 from .store import Store
+from .telemetry.metrics import Metrics
 from .workqueue import ShutDown, WorkQueue
 
 log = logging.getLogger(__name__)

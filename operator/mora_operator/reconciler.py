@@ -12,19 +12,19 @@ from pydantic import ValidationError
 from mora_jobs.api import KINDS, Job
 from mora_jobs.api.crosscheck import KUEUE_QUEUE
 
-from .events import Recorder, ready_reason
-from .inspection import LOOK_SECONDS, Inspector
-from .kube import AlreadyExists, Denied, Invalid, Kube, NotFound
-from .metrics import Metrics
-from .plan import Plan, plan
-from .rayjob_schema import RayJobSchema, UnsupportedKubeRay
-from .rayjobs import RayJob, Stage
-from .render import Attempt, config_map, render
+from .kube.client import AlreadyExists, Denied, Invalid, Kube, NotFound
+from .kube.events import Recorder, ready_reason
+from .kube.inspection import LOOK_SECONDS, Inspector
+from .plan.plan import Plan, plan
+from .plan.rayjobs import RayJob, Stage
+from .plan.status import changes, stalled
+from .plan.view import Observed
+from .render.objects import Attempt, config_map, render
+from .render.rayjob_schema import RayJobSchema, UnsupportedKubeRay
 from .resources import CONFIG_MAPS, RAY_JOBS, JobKey, Object, Resource, attempt_name
 from .settings import Settings
-from .status import changes, stalled
 from .store import Store
-from .view import Observed
+from .telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from mora_jobs.api import ConditionType
 
-from . import queueing, rayjobs
-from .conditions import is_true
-from .queueing import Workload
-from .rayjobs import RayJob
-from .references import References, direct, follow
+from .plan import queueing, rayjobs
+from .plan.conditions import is_true
+from .plan.queueing import Workload
+from .plan.rayjobs import RayJob
+from .plan.references import References, direct, follow
 from .resources import JobKey, Object
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

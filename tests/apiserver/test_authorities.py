@@ -9,11 +9,11 @@ import pytest
 from control_plane import Cluster
 from kubernetes.aio import client
 
-from mora_operator import certificate
-from mora_operator.authorities import LIMIT, NAME, Authorities, bundle, living_of
-from mora_operator.kube import Kube
+from mora_operator.kube.client import Kube
+from mora_operator.progress import certificate
+from mora_operator.progress.authorities import LIMIT, NAME, Authorities, bundle, living_of
+from mora_operator.progress.rotation import SPREAD, Rotation
 from mora_operator.resources import CONFIG_MAPS
-from mora_operator.rotation import SPREAD, Rotation
 
 HOST = "mora-operator.mora-system.svc"
 NOW = datetime.now(UTC)

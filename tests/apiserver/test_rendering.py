@@ -21,10 +21,10 @@ from mora_jobs.api.cluster import Retain
 from mora_jobs.validation.cel_rules import broken_rules
 from mora_jobs.validation.schema_faults import parse
 from mora_jobs.validation.schema_faults import schema as own_schema
-from mora_operator.blockers import blockers
-from mora_operator.names import CONFIG, SCRATCH, SHARED_MEMORY, TOKEN
-from mora_operator.rayjob_schema import RayJobSchema, UnsupportedKubeRay
-from mora_operator.render import Attempt, ray_job
+from mora_operator.plan.blockers import blockers
+from mora_operator.render.names import CONFIG, SCRATCH, SHARED_MEMORY, TOKEN
+from mora_operator.render.objects import Attempt, ray_job
+from mora_operator.render.rayjob_schema import RayJobSchema, UnsupportedKubeRay
 from mora_operator.resources import JOBS, Resource
 
 NAMESPACE = "restricted"

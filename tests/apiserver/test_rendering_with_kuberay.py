@@ -15,7 +15,7 @@ from operator_process import PATHS, Api, wait_until
 from pod_patches import PATCHES
 from test_rendering import NAMESPACE, RESTRICTED, SCHEDULING, document, examples
 
-from mora_operator.render import Attempt, ray_job, worker_group
+from mora_operator.render.objects import Attempt, ray_job, worker_group
 
 SECONDS = 60
 PATHS["raycluster"] = "apis/ray.io/v1/namespaces/{}/rayclusters"

@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mora_jobs.api import Job, RolloutJob
-from mora_operator.obstacles import Obstacle
-from mora_operator.queueing import Workload
-from mora_operator.queueing import read as read_workload
-from mora_operator.rayjobs import RayJob, read
-from mora_operator.references import References
+from mora_operator.plan.obstacles import Obstacle
+from mora_operator.plan.queueing import Workload
+from mora_operator.plan.queueing import read as read_workload
+from mora_operator.plan.rayjobs import RayJob, read
+from mora_operator.plan.references import References
+from mora_operator.plan.view import Observed
 from mora_operator.resources import ATTEMPT_LABEL, JobKey
 from mora_operator.settings import Settings
-from mora_operator.view import Observed
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 EARLIER = "2026-11-22T11:00:00Z"

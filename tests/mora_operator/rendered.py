@@ -6,7 +6,7 @@ from attempts import CA, RAYJOB_UID, schema
 from builders import KEY, SETTINGS, UID
 
 from mora_jobs.api import Job
-from mora_operator.render import Attempt, config_map, render
+from mora_operator.render.objects import Attempt, config_map, render
 from mora_operator.resources import JobKey
 from mora_operator.settings import Settings
 

@@ -8,9 +8,9 @@ import pytest
 from builders import SETTINGS, rollout_job
 
 from mora_jobs.api import AlignmentJob, Job, RewriteJob
-from mora_operator import blockers as module
-from mora_operator.blockers import blockers
-from mora_operator.conditions import clip
+from mora_operator.plan import blockers as module
+from mora_operator.plan.blockers import blockers
+from mora_operator.plan.conditions import clip
 from mora_operator.settings import Settings
 
 QUEUE = {"kueue.x-k8s.io/queue-name": "gpu"}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mora_operator import certificate
+from mora_operator.progress import certificate
 
 
 async def connect(made: certificate.Certificate, name: str, authority: str) -> None:

@@ -6,11 +6,11 @@ from builders import NOW, SETTINGS, UID, raw_rayjob, rollout_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mora_operator.plan import Plan, plan
+from mora_operator.plan.plan import Plan, plan
+from mora_operator.plan.view import Observed
 from mora_operator.reconciler import read_job
 from mora_operator.resources import JobKey
 from mora_operator.store import Store
-from mora_operator.view import Observed
 
 KEY = JobKey("RolloutJob", "team-a", "tiny")
 OTHER = JobKey("RolloutJob", "team-a", "other")

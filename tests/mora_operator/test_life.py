@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mora_jobs.api import CommonStatus, Job
-from mora_operator.plan import Plan, plan
-from mora_operator.rayjobs import RayJob
-from mora_operator.status import changes
+from mora_operator.plan.plan import Plan, plan
+from mora_operator.plan.rayjobs import RayJob
+from mora_operator.plan.status import changes
+from mora_operator.plan.view import Observed
 from mora_operator.times import text_of
-from mora_operator.view import Observed
 
 PROVISIONING = {"jobDeploymentStatus": "Initializing"}
 RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "c"}

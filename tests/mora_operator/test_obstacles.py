@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from builders import NOW
 
-from mora_operator.obstacles import Obstacle, found
+from mora_operator.plan.obstacles import Obstacle, found
 from mora_operator.times import text_of
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from builders import KEY, UID, raw_rayjob
 
-from mora_operator.references import follow
+from mora_operator.plan.references import follow
 from mora_operator.resources import JobKey
 from mora_operator.store import Store
 

@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mora_jobs.api import CommonStatus, Job, Phase
-from mora_operator.obstacles import Obstacle
-from mora_operator.plan import Plan, plan
-from mora_operator.references import References
+from mora_operator.plan.obstacles import Obstacle
+from mora_operator.plan.plan import Plan, plan
+from mora_operator.plan.references import References
+from mora_operator.plan.status import changes, stalled
+from mora_operator.plan.view import Observed
 from mora_operator.resources import JobKey
-from mora_operator.status import changes, stalled
-from mora_operator.view import Observed
 
 INITIALIZING = {"jobDeploymentStatus": "Initializing", "rayClusterName": "tiny-a1-x"}
 RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "tiny-a1-x", "jobId": "j"}
@@ -169,6 +169,10 @@ def test_each_state_has_one_phase_and_its_conditions(
         ({"reason": "PreRunningDeadlineExceeded"}, None, ("Deadline", "PreRunningDeadlineExceeded")),
         ({"jobDeploymentStatus": "ValidationFailed", "reason": "ValidationFailed"}, None, ("App", "ValidationFailed")),
         ({"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"}, None, ("App", "DriverStopped")),
+        (
+            {"reason": "AppFailed", "jobStatus": "RUNNING", "message": "Submitter completed but Ray job not found in RayCluster."},
+            None, ("Infra", "HeadPodLost"),
+        ),
         (
             {"reason": "AppFailed"}, {"class": "UserError", "reason": "CallableNotFound", "message": "no such", "attempt": 1},
             ("UserError", "CallableNotFound"),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rendered import objects
 
 from mora_jobs.api import AlignmentJob, ResolvedJob, RewriteJob
-from mora_operator.names import CODE
-from mora_operator.render import Attempt, config_map, render
+from mora_operator.render.names import CODE
+from mora_operator.render.objects import Attempt, config_map, render
 from mora_operator.resources import JobKey
 
 

@@ -8,7 +8,7 @@ from builders import rollout_job
 from rendered import objects
 
 from mora_jobs.api import AlignmentJob, Job, RewriteJob
-from mora_operator.render import WorkerGroup, gpu_count, worker_group
+from mora_operator.render.objects import WorkerGroup, gpu_count, worker_group
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rendered import mounts, objects
 
-from mora_operator.blockers import blockers
-from mora_operator.names import CLOSED_FOLDERS, CONFIG, OPEN_FOLDERS, SCRATCH, SHARED_MEMORY, TOKEN, VARIABLES
+from mora_operator.plan.blockers import blockers
+from mora_operator.render.names import CLOSED_FOLDERS, CONFIG, OPEN_FOLDERS, SCRATCH, SHARED_MEMORY, TOKEN, VARIABLES
 
 VOLUMES = st.sampled_from(["a", "b", "dshm", "scratch", "mora-job", "mora-progress", "mora-claim-0"])
 STEPS = st.lists(

@@ -9,8 +9,8 @@ from builders import UID, rollout_job
 from rendered import mounts, objects, variables
 
 from mora_jobs.api import ResolvedJob
-from mora_operator.names import CODE, CONFIG
-from mora_operator.render import ENTRYPOINT
+from mora_operator.render.names import CODE, CONFIG
+from mora_operator.render.objects import ENTRYPOINT
 
 
 def test_every_pod_is_hardened() -> None:

@@ -8,8 +8,8 @@ import pytest
 from attempts import SETTINGS, VERSIONS, attempt, attempt_of, manifests, openapi, schema
 from builders import rollout_job
 
-from mora_operator.rayjob_schema import RayJobSchema, UnsupportedKubeRay
-from mora_operator.render import ray_job, render
+from mora_operator.render.objects import ray_job, render
+from mora_operator.render.rayjob_schema import RayJobSchema, UnsupportedKubeRay
 
 
 def lacking(field: str, version: str = "1.7.0") -> RayJobSchema:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from attempts import SETTINGS, all_objects, attempt_of, manifests, schema
 
-from mora_operator.blockers import blockers
+from mora_operator.plan.blockers import blockers
 
 
 class Readable(yaml.SafeDumper):

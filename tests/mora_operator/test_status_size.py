@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from mora_jobs.api import AlignmentStatus, ConditionType, ProgressReport, RolloutStatus
 from mora_jobs.api.budget import REPORTED_BYTES, STATUS_BYTES, size
-from mora_operator.conditions import is_true
-from mora_operator.plan import plan
-from mora_operator.progress import reported
-from mora_operator.progress_writer import fitted, standing
-from mora_operator.status import changes
-from mora_operator.view import Observed
+from mora_operator.plan.conditions import is_true
+from mora_operator.plan.plan import plan
+from mora_operator.plan.status import changes
+from mora_operator.plan.view import Observed
+from mora_operator.progress.endpoint import reported
+from mora_operator.progress.writer import fitted, standing
 
 # Short and very long texts, of one to four bytes a character.
 texts = st.builds(

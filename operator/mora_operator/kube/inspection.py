@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from .kube import Kube
-from .obstacles import Obstacle, found, waits
-from .rayjobs import RayJob, Stage
-from .resources import ATTEMPT_LABEL, EVENTS, KIND_LABEL, NAME_LABEL, PODS, Object
-from .times import time_of
+from ..plan.obstacles import Obstacle, found, waits
+from ..plan.rayjobs import RayJob, Stage
+from ..resources import ATTEMPT_LABEL, EVENTS, KIND_LABEL, NAME_LABEL, PODS, Object
+from ..times import time_of
+from .client import Kube
 
 PATIENCE_SECONDS = 20.0  # a cluster that comes up by then is not asked about
 LOOK_SECONDS = 30.0

@@ -18,13 +18,13 @@ from mora_jobs.api import ConditionType
 from mora_jobs.api.budget import REPORTED_BYTES, cut
 from mora_jobs.api.reports import RESULTS
 
-from .conditions import is_true, merge, no, yes
+from ..kube.client import Conflict, Invalid, Kube, KubeError, NotFound
+from ..plan.conditions import is_true, merge, no, yes
+from ..resources import JobKey, Object
+from ..settings import Settings
+from ..times import text_of
+from ..workqueue import ShutDown, WorkQueue
 from .job_cache import JobCache
-from .kube import Conflict, Invalid, Kube, KubeError, NotFound
-from .resources import JobKey, Object
-from .settings import Settings
-from .times import text_of
-from .workqueue import ShutDown, WorkQueue
 
 log = logging.getLogger(__name__)
 FIELD_MANAGER = "mora-progress"

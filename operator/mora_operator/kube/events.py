@@ -8,9 +8,9 @@ from typing import Any
 
 from mora_jobs.api import Phase
 
-from .conditions import clip
-from .kube import AlreadyExists, Kube, KubeError
-from .resources import EVENTS, JobKey, Object
+from ..plan.conditions import clip
+from ..resources import EVENTS, JobKey, Object
+from .client import AlreadyExists, Kube, KubeError
 
 log = logging.getLogger(__name__)
 CONTROLLER = "mora.dev/operator"

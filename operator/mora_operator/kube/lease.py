@@ -18,8 +18,8 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
 from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 
-from .kube import Kube, KubeError, NotFound, Transient
-from .resources import LEASES, Object
+from ..resources import LEASES, Object
+from .client import Kube, KubeError, NotFound, Transient
 
 NAME = "mora-operator"
 LEASE_SECONDS = 12

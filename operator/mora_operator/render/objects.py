@@ -14,12 +14,7 @@ from mora_jobs.api.crosscheck import KUEUE_QUEUE
 from mora_jobs.api.references import key_of
 from mora_jobs.api.resolving import resolve
 
-from . import pods
-from .accelerators import engines, gpus, hosts
-from .names import CODE, JOB_FILE
-from .network import network_policy
-from .rayjob_schema import RayJobSchema
-from .resources import (
+from ..resources import (
     ATTEMPT_LABEL,
     CONFIG_MAPS,
     KIND_LABEL,
@@ -34,7 +29,12 @@ from .resources import (
     Resource,
     attempt_name,
 )
-from .settings import Settings
+from ..settings import Settings
+from . import pods
+from .accelerators import engines, gpus, hosts
+from .names import CODE, JOB_FILE
+from .network import network_policy
+from .rayjob_schema import RayJobSchema
 from .uris import claims, localise
 
 # KubeRay puts it into a shell unquoted: nothing of the user's may stand in it.

@@ -7,12 +7,12 @@ from typing import Any
 from mora_jobs.api import ConditionType, Phase
 from mora_jobs.api.budget import STATUS_BYTES, size
 
+from ..render.objects import gpu_count
+from ..resources import attempt_name
+from ..times import text_of
 from . import queueing
 from .conditions import Finding, merge, no, of_job, yes
 from .rayjobs import RayJob
-from .render import gpu_count
-from .resources import attempt_name
-from .times import text_of
 from .verdicts import Verdict, end_of, past_of
 from .view import Observed, View
 

@@ -7,12 +7,12 @@ from mora_jobs.api import AlignmentJob, Job, RolloutJob
 from mora_jobs.api.crosscheck import queue_conflicts, relative_uris
 from mora_jobs.api.texts import OBJECT
 
-from .accelerators import cpus, engines, gpus, gpus_are_claimed
-from .conflicts import conflicts, credential_conflicts
-from .quantities import faults
-from .render import worker_group
-from .settings import Settings
-from .uris import claim_of, uris
+from ..render.accelerators import cpus, engines, gpus, gpus_are_claimed
+from ..render.conflicts import conflicts, credential_conflicts
+from ..render.objects import worker_group
+from ..render.quantities import faults
+from ..render.uris import claim_of, uris
+from ..settings import Settings
 
 GPUS = "spec.cluster.workers.resources.limits"
 Blocker = tuple[str, str]

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from mora_jobs.api import Job
 from mora_jobs.api.cluster import Egress
 
-from .resources import Object
-from .settings import Settings
+from ..resources import Object
+from ..settings import Settings
 from .uris import is_remote
 
 DASHBOARD_PORT = 8265

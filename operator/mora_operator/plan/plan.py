@@ -11,12 +11,12 @@ from typing import Any
 
 from mora_jobs.api import ConditionType, Job, Phase
 
+from ..settings import Settings
+from ..times import text_of, time_of
 from .blockers import blockers
 from .conditions import no, yes
 from .rayjobs import Failure, FailureClass, RayJob, Stage, failure
-from .settings import Settings
 from .status import seen_again, status_of
-from .times import text_of, time_of
 from .verdicts import Verdict, ended, starting, waiting
 from .view import Observed, View
 

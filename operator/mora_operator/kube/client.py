@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import aiohttp
 from kubernetes.aio import client, config
 
-from .resources import DISCOVERY, Object, Resource
+from ..resources import DISCOVERY, Object, Resource
 
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML

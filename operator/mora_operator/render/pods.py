@@ -8,8 +8,8 @@ from mora_jobs.api import Credential, Job, credentials
 from mora_jobs.api.cluster import CredentialForm, Resources
 from mora_jobs.api.progress import CA_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE
 
+from ..resources import Object
 from .names import CA_FILE, CODE, CONFIG, SCRATCH, SHARED_MEMORY, TOKEN, VOLUMES
-from .resources import Object
 
 USER = 1000
 TOKEN_SECONDS = 3600

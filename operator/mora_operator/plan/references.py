@@ -6,8 +6,8 @@ from typing import Any
 
 from mora_jobs.api import ConditionType
 
+from ..resources import JobKey, Object
 from .conditions import is_true
-from .resources import JobKey, Object
 
 KIND_OF_FIELD = {"rolloutJobRef": "RolloutJob", "rewriteJobRef": "RewriteJob"}
 

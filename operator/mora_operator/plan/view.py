@@ -7,14 +7,14 @@ from typing import Any
 
 from mora_jobs.api import AttemptExit, ConditionType, Job
 
+from ..resources import attempt_name
+from ..settings import Settings
+from ..times import time_of
 from .conditions import is_true
 from .obstacles import Obstacle
 from .queueing import Workload
 from .rayjobs import RayJob, Stage
 from .references import References
-from .resources import attempt_name
-from .settings import Settings
-from .times import time_of
 
 
 @dataclass(frozen=True, slots=True)

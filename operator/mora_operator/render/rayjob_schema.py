@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from .resources import RAY_JOBS, Object
+from ..resources import RAY_JOBS, Object
 
 # Pod templates are KubeRay's copy of core/v1: large, and the same in all versions as far as we use them.
 OPAQUE = ("template", "submitterPodTemplate")

@@ -12,8 +12,8 @@ from typing import Any
 from mora_jobs.api import GROUP, AttemptExit, ExitClass
 from mora_jobs.api.crosscheck import KUEUE_QUEUE
 
+from ..resources import ATTEMPT_LABEL
 from .conditions import clip
-from .resources import ATTEMPT_LABEL
 
 
 class Stage(StrEnum):
@@ -148,6 +148,9 @@ def failure(rayjob: RayJob, exit: AttemptExit | None) -> Failure:
             "SubmissionFailed" | "JobDeploymentStatusTransitionGracePeriodExceeded" | "JobStatusCheckTimeoutExceeded"
         ) as reason, _:
             return Failure(FailureClass.INFRA, reason, rayjob.message)
+        case "AppFailed", status if status not in ("FAILED", "STOPPED"):
+            # The driver's cluster has forgotten it: the head was lost and came back, or did not.
+            return Failure(FailureClass.INFRA, "HeadPodLost", rayjob.message)
         case _, "STOPPED":
             return Failure(FailureClass.APP, "DriverStopped", "the driver was stopped from outside")
         case reason, _:

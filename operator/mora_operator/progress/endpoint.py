@@ -17,15 +17,15 @@ from pydantic import ValidationError
 from mora_jobs.api import Desired, ProgressReply, ProgressReport, reports
 from mora_jobs.api.progress import MAX_BODY_BYTES
 
+from ..kube.client import Invalid, Kube, KubeError
+from ..reconciler import first_fault, read_job
+from ..render.objects import Attempt, service_account
+from ..render.uris import globalise
+from ..resources import JOBS, JobKey, Object
+from ..settings import Settings
 from .authentication import Authenticator, Unauthenticated
 from .job_cache import JobCache
-from .kube import Invalid, Kube, KubeError
-from .progress_writer import ProgressWriter, newest
-from .reconciler import first_fault, read_job
-from .render import Attempt, service_account
-from .resources import JOBS, JobKey, Object
-from .settings import Settings
-from .uris import globalise
+from .writer import ProgressWriter, newest
 
 log = logging.getLogger(__name__)
 PLURALS = {resource.plural: kind for kind, resource in JOBS.items()}

@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 
-from .kube import Kube
-from .resources import TOKEN_REVIEWS, Object
+from ..kube.client import Kube
+from ..resources import TOKEN_REVIEWS, Object
 
 # A token that was good stays good for so long: a review for every report would be a write to the API server for each.
 CACHE_SECONDS = 120.0

@@ -3,9 +3,9 @@
 import asyncio
 from collections import OrderedDict
 
-from .kube import Kube, NotFound
-from .resources import JobKey, Object
-from .store import trimmed
+from ..kube.client import Kube, NotFound
+from ..resources import JobKey, Object
+from ..store import trimmed
 
 SIZE = 5_000
 

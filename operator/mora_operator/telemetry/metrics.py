@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .resources import JobKey, Object
-from .times import time_of
+from ..resources import JobKey, Object
+from ..times import time_of
 
 WAITS = (5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400, float("inf"))
 JOB = ["kind", "namespace", "name"]

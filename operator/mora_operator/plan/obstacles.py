@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ..times import time_of
 from .conditions import clip
-from .times import time_of
 
 RECENT = timedelta(minutes=3)  # the kubelet tries a mount again after 2 minutes at most
 

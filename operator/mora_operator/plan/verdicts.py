@@ -8,9 +8,9 @@ from typing import Any
 
 from mora_jobs.api import Exit, ExitClass, Phase, retries
 
+from ..times import text_of, time_of
 from .conditions import Finding, clip
 from .rayjobs import Failure, FailureClass, RayJob
-from .times import text_of, time_of
 from .view import View
 
 RETRY_SECONDS = 10.0  # before the second attempt; the wait doubles

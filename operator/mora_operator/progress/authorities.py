@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 
-from .kube import AlreadyExists, Kube, NotFound
-from .resources import CONFIG_MAPS, MANAGED_BY, MANAGED_BY_LABEL, Object
+from ..kube.client import AlreadyExists, Kube, NotFound
+from ..resources import CONFIG_MAPS, MANAGED_BY, MANAGED_BY_LABEL, Object
 
 NAME = "mora-operator-authorities"
 LIMIT = 16  # replicas come and go; the newest are those that live

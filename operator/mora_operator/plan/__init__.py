@@ -1,0 +1,1 @@
+"""What to do about a job, from what is observed of it: pure, the same input gives the same plan."""
