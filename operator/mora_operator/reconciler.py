@@ -199,7 +199,7 @@ class Reconciler:
         self._metrics.changed(before, written["status"])
         if ready_reason(before) != ready_reason(written["status"]):
             log.info("%s: %s", status.get("phase"), ready_reason(status), extra={"job": str(key)})
-            await self._recorder.record(key, raw["metadata"]["uid"], written["status"], self._clock())
+        await self._recorder.record(key, raw["metadata"]["uid"], before, written["status"], self._clock())
 
 
 def read_job(raw: Object, kind: str) -> Job:

@@ -3,12 +3,13 @@
 import hashlib
 import logging
 import socket
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from mora_jobs.api import Phase
+from mora_jobs.api import ConditionType, Phase
 
-from ..plan.conditions import clip
+from ..plan.conditions import clip, is_true
 from ..resources import EVENTS, JobKey, Object
 from .client import AlreadyExists, Kube, KubeError
 
@@ -23,35 +24,45 @@ class Recorder:
         self._kube = kube
         self._instance = socket.gethostname()
 
-    async def record(self, key: JobKey, uid: str, status: Object, now: datetime) -> None:
-        """Tell what the status says, if nobody has told it before."""
-        ready = condition(status, "Ready")
-        assert ready is not None, "every status of ours has it"
-        stalled = any(each["type"] == "Stalled" and each["status"] == "True" for each in status["conditions"])
-        bad = stalled or status.get("phase") == Phase.RETRYING
-        body = event(key, uid, ready, (status.get("attempts") or {}).get("current", 0), now, self._instance)
-        body["type"] = "Warning" if bad else "Normal"
-        try:
-            await self._kube.create(EVENTS, key.namespace, body)
-        except AlreadyExists:
-            pass
-        except KubeError as error:
-            log.debug("no event: %s", error, extra={"job": str(key)})
+    async def record(self, key: JobKey, uid: str, before: Object, after: Object, now: datetime) -> None:
+        """Tell what is new in a status, each thing once."""
+        attempt = (after.get("attempts") or {}).get("current", 0)
+        for told, bad in news(before, after):
+            body = event(key, uid, told, attempt, now, self._instance)
+            body["type"] = "Warning" if bad else "Normal"
+            try:
+                await self._kube.create(EVENTS, key.namespace, body)
+            except AlreadyExists:
+                pass
+            except KubeError as error:
+                log.debug("no event: %s", error, extra={"job": str(key)})
+
+
+def news(before: Object, after: Object) -> Iterator[tuple[Object, bool]]:
+    """Conditions that a user would ask about because of what has changed in them, and whether they tell of trouble."""
+    ready = condition(after, ConditionType.READY)
+    if ready is not None and ready["reason"] != ready_reason(before):
+        stalled = condition(after, ConditionType.STALLED)
+        trouble = stalled is not None and stalled["status"] == "True"
+        yield ready, trouble or after.get("phase") == Phase.RETRYING
+    for kind in (ConditionType.DEGRADED, ConditionType.TRUNCATED):
+        if is_true(after, kind) and not is_true(before, kind):
+            yield condition(after, kind) or {}, True
 
 
 def ready_reason(status: Object) -> str | None:
     """Why a job is Ready or is not: what it has come to, in one word."""
-    ready = condition(status, "Ready")
+    ready = condition(status, ConditionType.READY)
     return ready["reason"] if ready is not None else None
 
 
-def condition(status: Object, kind: str) -> Object | None:
-    return next((each for each in status.get("conditions", []) if each["type"] == kind), None)
+def condition(status: Object, kind: ConditionType) -> Object | None:
+    return next((each for each in status.get("conditions", []) if each["type"] == kind.value), None)
 
 
-def event(key: JobKey, uid: str, ready: Object, attempt: int, now: datetime, instance: str) -> dict[str, Any]:
-    """The event for what `ready` says of an attempt. Its name is made of that, so that it is written once."""
-    what = f"{uid}/{ready['reason']}/{attempt}/{ready['observedGeneration']}"
+def event(key: JobKey, uid: str, told: Object, attempt: int, now: datetime, instance: str) -> dict[str, Any]:
+    """The event for what a condition says of an attempt. Its name is made of that, so that it is written once."""
+    what = f"{uid}/{told['reason']}/{attempt}/{told['observedGeneration']}"
     resource = key.resource
     return {
         "apiVersion": EVENTS.api_version,
@@ -67,8 +78,8 @@ def event(key: JobKey, uid: str, ready: Object, attempt: int, now: datetime, ins
             "name": key.name,
             "uid": uid,
         },
-        "reason": ready["reason"],
-        "note": clip(ready.get("message") or ready["reason"]),
+        "reason": told["reason"],
+        "note": clip(told.get("message") or told["reason"]),
         "action": "Reconcile",
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "reportingController": CONTROLLER,
