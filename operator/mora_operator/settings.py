@@ -76,7 +76,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         parser.add_argument(
             "--" + name.replace("_", "-"),
             metavar="VALUE",
-            help=f"{field.description} [{_variable(name)}; default: {field.default or 'none'}]".replace("%", "%%"),
+            help=f"{field.description} [{_variable(name)}; default: {_shown(field.default)}]".replace("%", "%%"),
         )
     given = vars(parser.parse_args(arguments))
     for name in Settings.model_fields:
@@ -88,6 +88,13 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         first = error.errors()[0]
         flag = "--" + str(first["loc"][0]).replace("_", "-")
         parser.error(f"{flag}: {first['msg']} (got {first['input']!r})")
+
+
+def _shown(default: Any) -> str:
+    """A default as it would be given."""
+    if isinstance(default, Mapping):
+        return ",".join(f"{key}={value}" for key, value in default.items())
+    return str(default) if default else "none"
 
 
 def _variable(name: str) -> str:

@@ -212,7 +212,9 @@ class KubeRay:
     def _is_suspended(self, job: str, generation: int) -> bool:
         """By now, and not only since the last time that it was."""
         status = self.jobs[job].get("status") or {}
-        return status.get("observedGeneration", 0) >= generation and status["phase"] == "Suspended"
+        told = status.get("observedGeneration", 0) >= generation and status["phase"] == "Suspended"
+        # An operator that has not heard yet that its create took place says too early that all is suspended.
+        return told and not self.book.alive[job]
 
     async def _settled(self, job: str, attempt: int, reason: str, cluster: str | None = None) -> None:
         """Until the operator has told of this step (where the player is patient)."""

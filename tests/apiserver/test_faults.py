@@ -43,6 +43,7 @@ COUNTED = {
     End.SUBMISSION_FAILED: "infraRestarts",
     End.DELETED: "infraRestarts",
 }
+WATCHING = ("list", "watch")
 CALLS_PER_EVENT = 3.0
 QUIET_SECONDS = 5.0
 MOST_RESTARTS = 3  # a lease that cannot be renewed in time is a reason to end, a fault on the way is none
@@ -75,12 +76,16 @@ def weather(cluster: Cluster, folder: Path, namespace: str, jobs: int, faults: i
 
         def left() -> str:
             jobs = [job for job, phase in kuberay.phases().items() if phase not in ("Complete", "Failed")]
-            shown = [json.dumps([kuberay.jobs[job], *kuberay.book.alive[job]]) for job in jobs[:3]]
+            shown = [f"{job}: {kuberay.book.alive[job]} {json.dumps(kuberay.jobs[job]['status'])}" for job in jobs[:3]]
             return f"{len(jobs)} jobs are not over: {jobs[:9]}\n" + "\n".join([*shown, operator.log[-3000:]])
 
         wait_until(all_over, seconds, left)
         took = time.monotonic() - began
-        calls, events, injected = len(proxy.calls), proxy.events, proxy.faults.copy()
+        calls, injected = len(proxy.calls), proxy.faults.copy()
+        kinds = Counter(call.what for call in proxy.calls).most_common(5)
+        # What gives the operator reason to do something: a watch event, or the timer that a failed request sets.
+        timers = sum(1 for call in proxy.calls if call.fault not in (None, Fault.SLOW) and call.verb not in WATCHING)
+        events = proxy.events + timers
         proxy.plan = FaultPlan()
         time.sleep(QUIET_SECONDS)  # nothing to wait for: that nothing happens is the point
         late = Counter(
@@ -91,7 +96,7 @@ def weather(cluster: Cluster, folder: Path, namespace: str, jobs: int, faults: i
         told = ", ".join(f"{fault}: {count}" for fault, count in sorted(injected.items()))
         print(
             f"\n{jobs} jobs, {len(kuberay.book.created)} RayJobs, {took:.0f} s, {injected.total()} faults ({told}),"
-            f" {calls} calls, {events} events, {calls / events:.2f} calls an event, {restarts} restarts; {late.total()} calls afterwards"
+            f" {calls} calls ({kinds}), {proxy.events} watch events and {timers} timers, {calls / events:.2f} calls an event, {restarts} restarts; {late.total()} calls afterwards"
         )
         assert not proxy.errors
         assert not kuberay.errors

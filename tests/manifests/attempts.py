@@ -10,8 +10,8 @@ import yaml
 from manifest_table import ROOT
 
 from mora_jobs.api import KINDS, Job
-from mora_operator.rayjob_schema import RayJobSchema
-from mora_operator.render import Attempt, config_map, render
+from mora_operator.render.objects import Attempt, config_map, render
+from mora_operator.render.rayjob_schema import RayJobSchema
 from mora_operator.resources import CONFIG_MAPS, JobKey, Resource
 from mora_operator.settings import Settings
 
