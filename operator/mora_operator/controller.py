@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 WAIT_FOR_KINDS_SECONDS = 10.0
 STOP_SECONDS = 10.0
+CONFLICT_SECONDS = 0.5
 
 
 class Controller:
@@ -172,12 +173,14 @@ class Controller:
                 self.queue.done(key)
 
     def _failed(self, key: JobKey, error: Exception) -> None:
-        retry_after = error.retry_after if isinstance(error, KubeError) else 0.0
-        delay = self.queue.add_failed(key, retry_after)
         self._metrics.reconciled.labels(type(error).__name__).inc()
         if isinstance(error, Conflict | NotLeading):
-            log.debug("%s; looking again in %.1f s", error, delay, extra={"job": str(key)})
-        elif isinstance(error, KubeError | NameTaken | KubeRayMissing | UnsupportedKubeRay):
+            # No failure: something has changed meanwhile, and the event that tells so is on its way.
+            self.queue.add_after(key, CONFLICT_SECONDS)
+            log.debug("%s; looking again in %.1f s", error, CONFLICT_SECONDS, extra={"job": str(key)})
+            return
+        delay = self.queue.add_failed(key, error.retry_after if isinstance(error, KubeError) else 0.0)
+        if isinstance(error, KubeError | NameTaken | KubeRayMissing | UnsupportedKubeRay):
             log.warning("%s; again in %.1f s", error, delay, extra={"job": str(key)})
         else:
             log.error("again in %.1f s", delay, exc_info=error, extra={"job": str(key)})

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from mora_jobs.api import KINDS, Job
 from mora_jobs.api.crosscheck import KUEUE_QUEUE
 
-from .kube.client import AlreadyExists, Denied, Invalid, Kube, NotFound
+from .kube.client import AlreadyExists, Conflict, Denied, Invalid, Kube, NotFound
 from .kube.events import Recorder, ready_reason
 from .kube.inspection import LOOK_SECONDS, Inspector
 from .plan.plan import Plan, plan
@@ -27,6 +27,7 @@ from .store import Store
 from .telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
+DELETION_SECONDS = 5.0  # a RayJob goes within seconds, and the event that tells so may be lost
 
 
 class NameTaken(Exception):
@@ -102,9 +103,14 @@ class Reconciler:
             raise
         if todo.status is not None:
             await self._write(key, raw, todo.status)
-        resync = self._settings.resync_seconds if todo.keep is not None else None
-        look = LOOK_SECONDS if any(each.stage is Stage.PROVISIONING for each in observed.rayjobs) else None
-        return min((seconds for seconds in (todo.again, resync, look) if seconds is not None), default=None)
+        waits = [seconds for seconds in (todo.again,) if seconds is not None]
+        if observed.rayjobs and not is_finished(raw):
+            waits.append(self._settings.resync_seconds)
+        if any(each.stage is Stage.PROVISIONING for each in observed.rayjobs):
+            waits.append(LOOK_SECONDS)
+        if todo.stop or any(each.deleting for each in observed.rayjobs):
+            waits.append(DELETION_SECONDS)
+        return min(waits, default=None)
 
     async def _observe(self, key: JobKey, raw: Object, now: datetime) -> Observed:
         metadata = raw["metadata"]
@@ -170,11 +176,11 @@ class Reconciler:
         index = (status.get("attempts") or {}).get("current", 0)
         known = {rayjob.attempt: rayjob for rayjob in self._store.rayjobs(key, raw["metadata"]["uid"])}
         rayjob = known.get(index)
-        if index == 0 or status.get("completionTime") or (rayjob is None and status.get("phase") == "Suspended"):
+        if index == 0 or is_finished(raw) or (rayjob is None and status.get("phase") == "Suspended"):
             return
         now = asyncio.get_running_loop().time()
-        fresh = now - self._verified.setdefault(key, now) < self._settings.resync_seconds
-        if rayjob is not None and (fresh or rayjob.stage in (Stage.SUCCEEDED, Stage.FAILED)):
+        wait = DELETION_SECONDS if rayjob is not None and rayjob.deleting else self._settings.resync_seconds
+        if now - self._verified.setdefault(key, now) < wait and rayjob is not None:
             return
         self._verified[key] = now
         try:
@@ -195,11 +201,19 @@ class Reconciler:
         except NotFound:
             self._store.drop_job(raw, key.kind)
             return
+        except Conflict:
+            # The event that tells what has changed may have been lost, or its watch be broken for a minute.
+            self._store.put_job(await self._kube.get(key.resource, key.namespace, key.name), key.kind)
+            raise
         self._store.put_job(written, key.kind)
         self._metrics.changed(before, written["status"])
         if ready_reason(before) != ready_reason(written["status"]):
             log.info("%s: %s", status.get("phase"), ready_reason(status), extra={"job": str(key)})
         await self._recorder.record(key, raw["metadata"]["uid"], before, written["status"], self._clock())
+
+
+def is_finished(raw: Object) -> bool:
+    return "completionTime" in (raw.get("status") or {})
 
 
 def read_job(raw: Object, kind: str) -> Job:

@@ -28,7 +28,7 @@ class WorkQueue(Generic[Key]):
     def __init__(
         self,
         base_delay: float = 1.0,
-        max_delay: float = 300.0,
+        max_delay: float = 60.0,
         jitter: float = 0.1,
         random_share: Callable[[], float] = random.random,
     ) -> None:
@@ -40,7 +40,7 @@ class WorkQueue(Generic[Key]):
         self._dirty: dict[Key, float] = {}  # key → loop time of its first add; what has to be processed
         self._processing: set[Key] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
-        self._failures: dict[Key, int] = {}
+        self._failures: dict[Key, tuple[int, float]] = {}  # how many in a row, and the loop time until which to wait
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
@@ -81,12 +81,19 @@ class WorkQueue(Generic[Key]):
         self._timers[key] = loop.call_at(due, self._fire, key)
 
     def add_failed(self, key: Key, at_least: float = 0.0) -> float:
-        """Have a key that failed processed again after its back-off (seconds, returned), and after `at_least`."""
-        failures = self._failures.get(key, 0)
-        self._failures[key] = failures + 1
-        # 2**64 seconds is beyond any max_delay; capping the exponent keeps the power finite.
-        delay = min(self._base_delay * 2.0 ** min(failures, 64), self._max_delay)
-        delay = max(delay * (1 + self._jitter * self._random_share()), at_least)
+        """Have a key that failed processed again after its back-off (seconds, returned), and after `at_least`.
+
+        What fails before its wait is over (an event came in between) does not make the wait longer: it tells nothing new.
+        """
+        now = asyncio.get_running_loop().time()
+        failures, due = self._failures.get(key, (0, now))
+        if now < due:
+            delay = max(due - now, at_least)
+        else:
+            # 2**64 seconds is beyond any max_delay; capping the exponent keeps the power finite.
+            delay = min(self._base_delay * 2.0 ** min(failures, 64), self._max_delay)
+            delay = max(delay * (1 + self._jitter * self._random_share()), at_least)
+            self._failures[key] = (failures + 1, now + delay)
         self.add_after(key, delay)
         return delay
 

@@ -1,4 +1,4 @@
-"""A fault injector in front of the real kube-apiserver: a reverse proxy that passes on, records, delays, refuses and cuts.
+"""A fault injector in front of the real kube-apiserver: a reverse proxy that records, delays, refuses and cuts.
 
 It invents no answers but refusals: whatever succeeds was answered by the real server. One proxy serves one client (an
 operator), so that two replicas are told apart, and can be cut off, by their proxies.
@@ -70,7 +70,7 @@ REFUSALS = {
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """Which share of the requests (or events) that a fault can hit it does hit, until `limit` faults have been injected.
+    """Which share of the requests (or events) that a fault can hit it does hit, until there were `limit` faults.
 
     The n-th request for a path meets the same fault with the same seed, in whatever order requests of other paths come.
     """
@@ -104,7 +104,7 @@ class FaultPlan:
 
 @dataclass
 class Call:
-    """One request of the operator. `status` is what the operator was told (0: nothing), `upstream` what the server said."""
+    """One request. `status` is what the operator was told (0: nothing), `upstream` what the server said."""
 
     number: int
     verb: str

@@ -154,7 +154,7 @@ class Operator:
         } | self.flags
         command = [sys.executable, "-m", "mora_operator", *(f"--{name}={value}" for name, value in flags.items())]
         with (self.folder / "operator.log").open("ab") as log:
-            # Elsewhere than in the checkout that the tests run in: with -m, Python finds modules of the working directory first.
+            # Not in the checkout that the tests run in: with -m, modules of the working directory come first.
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=self.folder)
         if wait:
             wait_until(self.is_ready, 60, lambda: f"the operator did not become ready:\n{self.log[-3000:]}")

@@ -96,7 +96,8 @@ def weather(cluster: Cluster, folder: Path, namespace: str, jobs: int, faults: i
         told = ", ".join(f"{fault}: {count}" for fault, count in sorted(injected.items()))
         print(
             f"\n{jobs} jobs, {len(kuberay.book.created)} RayJobs, {took:.0f} s, {injected.total()} faults ({told}),"
-            f" {calls} calls ({kinds}), {proxy.events} watch events and {timers} timers, {calls / events:.2f} calls an event, {restarts} restarts; {late.total()} calls afterwards"
+            f" {calls} calls ({kinds}), {proxy.events} watch events and {timers} timers,"
+            f" {calls / events:.2f} calls an event, {restarts} restarts; {late.total()} calls afterwards"
         )
         assert not proxy.errors
         assert not kuberay.errors

@@ -82,7 +82,7 @@ class Stage:
         for kind, thing in made:
             name = thing["metadata"]["name"]
             (owner,) = [owner["uid"] for owner in thing["metadata"]["ownerReferences"]]
-            # The garbage collector takes what belongs to the job, or to the RayJob of the attempt that it is named after.
+            # The garbage collector takes what belongs to the job, or to the RayJob that it is named after.
             assert owner in [gone["metadata"]["uid"], *self.kuberay.book.created.get(name, [])], (
                 f"{kind} {name}: {owner}"
             )
@@ -120,7 +120,7 @@ def stage(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def each_kind_once(calls: list[Call]) -> list[int]:
-    """Numbers of calls that stand for all: of each verb and resource the last, when most has happened that can be lost."""
+    """Calls that stand for all: of each verb and resource the last, when most has happened that can be lost."""
     return sorted({call.what if call.resource else "discovery": n for n, call in enumerate(calls, 1)}.values())
 
 
@@ -156,5 +156,6 @@ def test_a_kill_after_each_kind_of_call_changes_nothing(stage: Stage) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_kill_after_any_call_changes_nothing(stage: Stage) -> None:
     kill_after(stage, lambda calls: range(1, len(calls) + 1))

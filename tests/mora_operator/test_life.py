@@ -45,8 +45,7 @@ class World:
             del self.rayjobs[each.attempt]
         self.expired |= decided.expire
         if decided.status is not None and crash is None:
-            merged = self.status | changes(self.status, decided.status)
-            self.status = merged | {"currentAttempt": _without_nulls(merged.get("currentAttempt", {}))}
+            self.status = merge_patch(self.status, changes(self.status, decided.status))
             CommonStatus.model_validate(self.status)
         return decided
 
@@ -91,9 +90,17 @@ class World:
         return replace(made, created=text_of(self.born[index]))
 
 
-def _without_nulls(value: dict[str, Any]) -> dict[str, Any]:
-    """As a merge patch leaves it."""
-    return {name: item for name, item in value.items() if item is not None}
+def merge_patch(value: Any, patch: Any) -> Any:
+    """RFC 7386, as the API server does it."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(value) if isinstance(value, dict) else {}
+    for name, item in patch.items():
+        if item is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), item)
+    return merged
 
 
 def started(**spec: Any) -> World:
@@ -299,6 +306,44 @@ def test_accelerator_time_is_added_up() -> None:
     world.becomes(2, RUNNING).settle()
     world.becomes(2, SUCCEEDED, after=50).settle()
     assert world.status["usage"] == {"activeSeconds": 150, "gpuSeconds": 300, "wastedGpuSeconds": 200}
+
+
+def test_an_attempt_that_is_suspended_is_recorded_before_it_is_deleted() -> None:
+    """An operator that dies between the two must find the attempt, or its record."""
+    world = started()
+    world.job = rollout_job(suspend=True)
+    world.settle()
+    world.later(1000)
+    decided = world.look(crash="after")
+    assert set(world.rayjobs) == {1}
+    assert decided.stop == ()
+    world.settle()
+    assert (world.phase, world.rayjobs) == ("Suspended", {})
+    assert [past["index"] for past in world.status["attemptHistory"]] == [1]
+    world.job = rollout_job()
+    world.settle()
+    assert set(world.rayjobs) == {2}
+
+
+def test_an_attempt_over_the_deadline_is_recorded_before_it_is_deleted() -> None:
+    world = started(activeDeadlineSeconds=100).later(100)
+    assert world.look().stop == ()
+    assert world.phase == "Failed"
+    world.settle()
+    assert not world.rayjobs
+
+
+def test_a_new_attempt_is_not_said_to_run_on_the_old_ones_cluster() -> None:
+    """The operator died after it had made the second RayJob, before it wrote so."""
+    world = started().becomes(1, FAILED, after=5)
+    world.settle()
+    world.later(10)
+    world.look()
+    world.look(crash="before")
+    assert set(world.rayjobs) == {2}
+    world.settle()
+    assert world.status["currentAttempt"]["index"] == 2
+    assert "rayClusterName" not in world.status["currentAttempt"]
 
 
 steps = st.lists(

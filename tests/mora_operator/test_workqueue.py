@@ -73,11 +73,17 @@ async def test_an_add_at_once_replaces_a_delayed_one() -> None:
 
 async def test_failures_back_off_and_are_forgotten() -> None:
     queue: WorkQueue[str] = WorkQueue(base_delay=1, max_delay=10, jitter=0.1, random_share=lambda: 0.5)
-    delays = [queue.add_failed("a") for _ in range(6)]
+    loop, delays = asyncio.get_running_loop(), []
+    with pytest.MonkeyPatch.context() as patch:
+        for _ in range(6):
+            delays.append(queue.add_failed("a"))
+            later = loop.time() + delays[-1]
+            patch.setattr(loop, "time", lambda later=later: later)
     assert delays == pytest.approx([1.05, 2.1, 4.2, 8.4, 10.5, 10.5])
     queue.forget("a")
     assert queue.add_failed("a") == pytest.approx(1.05)
     assert queue.add_failed("b", at_least=30) == 30
+    assert queue.add_failed("b") <= 30, "a failure before the wait is over (an event came) does not make it longer"
     queue.close()
 
 

@@ -164,7 +164,10 @@ class Kube:
             raise Transient(0, type(error).__name__, str(error) or "no answer from the API server") from error
         self._on_request(verb, resource.plural, response.status)
         if 200 <= response.status <= 299:
-            answer: Object = json.loads(data)
+            try:
+                answer: Object = json.loads(data)
+            except ValueError as error:  # a proxy's page
+                raise Transient(response.status, "NotJSON", data[:200].decode(errors="replace")) from error
             return answer
         raise refusal(response.status, data, response.getheader("Retry-After"))
 

@@ -54,8 +54,11 @@ def plan(job: Job, observed: Observed, settings: Settings, now: datetime) -> Pla
 
 def finished(view: View) -> Plan:
     """A finished job changes no more; it goes when spec.ttlSecondsAfterFinished is over."""
-    # KubeRay looks at one that it has refused every 3 seconds, for ever.
-    stop = tuple(each for each in view.observed.rayjobs if each.refused and not each.deleting)
+    # What still runs was ended by a deadline of ours. What KubeRay has refused, it would look at every 3 seconds for ever.
+    ends = [
+        each for each in view.observed.rayjobs if each.refused or each.stage not in (Stage.SUCCEEDED, Stage.FAILED)
+    ]
+    stop = tuple(each for each in ends if not each.deleting)
     keep_for, ended_at = view.job.spec.ttl_seconds_after_finished, view.observed.status.get("completionTime")
     if keep_for is None or ended_at is None:
         return Plan(status=seen_again(view), stop=stop)
@@ -87,10 +90,12 @@ def check_suspension(view: View) -> Verdict | None:
     if rayjob.stage is Stage.RUNNING and not (stopped or view.recorded or rayjob.deleting) and left > 0:
         message = f"{rayjob.name} saves its work"
         return Verdict(Phase.SUSPENDING, "Suspending", message, reconciling=True, keep=rayjob.attempt, again=left)
-    stop = () if rayjob.deleting else (rayjob,)
-    record = None if view.recorded else Failure(FailureClass.INFRA, "Suspended", "suspended by spec.suspend")
     message = f"stopping {rayjob.name}"
-    return Verdict(Phase.SUSPENDING, "Suspending", message, reconciling=True, stop=stop, failure=record)
+    if not view.recorded:
+        record = Failure(FailureClass.INFRA, "Suspended", "suspended by spec.suspend")
+        return Verdict(Phase.SUSPENDING, "Suspending", message, reconciling=True, failure=record)
+    stop = () if rayjob.deleting else (rayjob,)
+    return Verdict(Phase.SUSPENDING, "Suspending", message, reconciling=True, stop=stop)
 
 
 def check_references(view: View) -> Verdict | None:
@@ -118,8 +123,7 @@ def check_deadline(view: View) -> Verdict | None:
         return None
     message = f"spec.activeDeadlineSeconds ({view.job.spec.active_deadline_seconds}) is over"
     over = None if view.recorded else Failure(FailureClass.DEADLINE, "DeadlineExceeded", message)
-    stop = (view.rayjob,) if view.rayjob is not None and not view.rayjob.deleting else ()
-    return Verdict(Phase.FAILED, "DeadlineExceeded", message, stalled=True, stop=stop, failure=over)
+    return Verdict(Phase.FAILED, "DeadlineExceeded", message, stalled=True, failure=over)
 
 
 def check_start(view: View) -> Verdict | None:

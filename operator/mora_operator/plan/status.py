@@ -123,18 +123,15 @@ def changes(status: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, 
 
 def _attempt(view: View, index: int, rayjob: RayJob | None) -> dict[str, Any]:
     before = view.observed.status.get("currentAttempt") or {}
+    if rayjob is None and before.get("index") == index:
+        return dict(before)
     attempt: dict[str, Any] = {"index": index, "rayJobName": _name(view, index)}
     if rayjob is not None:
-        if rayjob.cluster_name:
-            attempt["rayClusterName"] = rayjob.cluster_name
-        if rayjob.job_id:
-            attempt["jobId"] = rayjob.job_id
-        attempt["startTime"] = rayjob.created
-    elif before.get("index") == index:
-        attempt = dict(before)
-    elif before:
-        # A merge patch keeps what it does not name: the last attempt's cluster is not the new one's.
-        attempt |= {name: None for name in ("rayClusterName", "jobId", "startTime") if name in before}
+        known = {"rayClusterName": rayjob.cluster_name, "jobId": rayjob.job_id, "startTime": rayjob.created}
+        attempt |= {name: value for name, value in known.items() if value}
+    if before.get("index") != index:
+        # A merge patch keeps what it does not name: the last attempt's cluster is not this one's.
+        attempt |= {name: None for name in before if name not in attempt}
     return attempt
 
 
