@@ -45,6 +45,8 @@ class Settings(BaseModel):
     """Memory request of that pod; its limit is 1Gi."""
     kuberay_labels: Labels = {"app.kubernetes.io/component": "kuberay-operator"}
     """Labels of KubeRay's pods, which may reach the dashboard of a job's Ray cluster."""
+    kuberay_namespace: str = ""
+    """Namespace that KubeRay runs in; its labels count in any namespace when empty."""
     operator_labels: Labels = {"app.kubernetes.io/name": "mora-operator"}
     """Labels of this operator's pods, which jobs may reach to report progress."""
     progress_host: str = "mora-operator.mora-system.svc"

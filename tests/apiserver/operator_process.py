@@ -116,6 +116,7 @@ class Operator:
     server: str | None = None
     flags: dict[str, Any] = field(default_factory=dict)
     code: Path | None = None
+    account: str = NAME
     ports: tuple[int, int] = field(default_factory=lambda: (_free_port(), _free_port()))
     process: subprocess.Popen[bytes] | None = None
 
@@ -195,7 +196,7 @@ class Operator:
 
     def _kubeconfig(self) -> Object:
         """Kept over restarts: a token lasts for longer than a test, and kubectl takes a tenth of a second."""
-        token = self.cluster.kubectl("create", "token", NAME, "-n", OWN_NAMESPACE, "--duration=1h").stdout.strip()
+        token = self.cluster.kubectl("create", "token", self.account, "-n", OWN_NAMESPACE, "--duration=1h").stdout.strip()
         config: Object = json.loads(self.cluster.kubeconfig.read_text())
         config["users"] = [{"name": "admin", "user": {"token": token}}]
         if self.server is not None:

@@ -13,8 +13,10 @@ from rendered import objects
 
 from mora_jobs.api import AlignmentJob, ResolvedJob, RewriteJob
 from mora_operator.render.names import CODE
+from mora_operator.render.network import network_policy
 from mora_operator.render.objects import Attempt, config_map, render
 from mora_operator.resources import JobKey
+from mora_operator.settings import Settings
 
 
 def test_the_rayjob_comes_last_and_everything_belongs_to_the_job() -> None:
@@ -185,3 +187,14 @@ def test_evaluation_samples_as_the_rollout_job_did() -> None:
     sampling = resolved.job.spec.generation.sampling
     assert sampling is not None
     assert sampling.temperature == 0.5
+
+
+def test_kuberay_may_be_looked_for_in_one_namespace_only() -> None:
+    def peers(settings: Settings) -> dict[str, Any]:
+        spec = network_policy(rollout_job(), (), {}, settings)
+        found: dict[str, Any] = spec["ingress"][1]["from"][0]["namespaceSelector"]
+        return found
+
+    assert peers(SETTINGS) == {}
+    one = SETTINGS.model_copy(update={"kuberay_namespace": "ray-system"})
+    assert peers(one) == {"matchLabels": {"kubernetes.io/metadata.name": "ray-system"}}

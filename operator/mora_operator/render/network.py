@@ -18,10 +18,13 @@ NODE_LOCAL_DNS: Object = {"ipBlock": {"cidr": "169.254.20.10/32"}}
 def network_policy(job: Job, references: Iterable[Job], selector: Mapping[str, str], settings: Settings) -> Object:
     """The spec: everything that is not named here is denied, in both directions."""
     own: Object = {"podSelector": {"matchLabels": dict(selector)}}
-    dns: Object = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
-    kuberay: Object = {"namespaceSelector": {}, "podSelector": {"matchLabels": settings.kuberay_labels}}
+    dns: Object = {"namespaceSelector": _namespace("kube-system")}
+    kuberay: Object = {
+        "namespaceSelector": _namespace(settings.kuberay_namespace) if settings.kuberay_namespace else {},
+        "podSelector": {"matchLabels": settings.kuberay_labels},
+    }
     operator: Object = {
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.operator_namespace}},
+        "namespaceSelector": _namespace(settings.operator_namespace),
         "podSelector": {"matchLabels": settings.operator_labels},
     }
     egress: list[Object] = [
@@ -38,6 +41,10 @@ def network_policy(job: Job, references: Iterable[Job], selector: Mapping[str, s
         "ingress": [{"from": [own]}, {"from": [kuberay], "ports": [{"port": DASHBOARD_PORT, "protocol": "TCP"}]}],
         "egress": egress,
     }
+
+
+def _namespace(name: str) -> Object:
+    return {"matchLabels": {"kubernetes.io/metadata.name": name}}
 
 
 def _extra(rule: Egress) -> Object:
