@@ -22,6 +22,7 @@ from mora_jobs.api.progress import (
 log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
+KEEPALIVE = 60.0
 MAY_PASS = frozenset({401, 403, 404, 408, 409, 425, 429})
 """Answers that another try may change: tokens are rotated, endpoints restarted. Other 4xx are about the report itself."""
 
@@ -73,7 +74,9 @@ class Wire:
         if self._client is None:
             context = ssl.create_default_context(cafile=self._ca_file) if self.url.startswith("https://") else True
             # The endpoint is in the cluster or on this machine: never through a proxy.
-            self._client = httpx.Client(verify=context, timeout=TIMEOUT, trust_env=False)
+            # Kept open from report to report: a handshake for each would cost the endpoint more than the report.
+            limits = httpx.Limits(keepalive_expiry=KEEPALIVE)
+            self._client = httpx.Client(verify=context, timeout=TIMEOUT, trust_env=False, limits=limits)
         return self._client
 
     def _headers(self) -> dict[str, str]:

@@ -68,9 +68,10 @@ class Controller:
 
     # ---------------------------------------------------------------- events
     def saw_job(self, kind: str, raw: Object, deleted: bool) -> None:
-        keys = self.store.drop_job(raw, kind) if deleted else self.store.put_job(raw, kind)
-        for key in keys:
-            self.queue.add(key)
+        metadata = raw["metadata"]
+        key = JobKey(kind, metadata["namespace"], metadata["name"])
+        for each in self.store.drop_job(key, metadata["uid"]) if deleted else self.store.put_job(raw, kind):
+            self.queue.add(each)
 
     def saw_rayjob(self, raw: Object, deleted: bool) -> None:
         key = self.store.drop_rayjob(raw) if deleted else self.store.put_rayjob(raw)

@@ -26,6 +26,38 @@ WATCH_SECONDS = 300
 EXIT_SECONDS = 25  # below the chart's terminationGracePeriodSeconds
 
 
+class NoEssence(kopf.DiffBaseStorage):
+    """kopf copies every object of every event to find out what changed since an annotation was written. None ever is."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing is stored."""
+
+
+class NoProgress(kopf.ProgressStorage):
+    """The same for the progress of handlers, which `on.event` handlers do not have."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing is stored."""
+
+    def purge(self, **_: Any) -> None:
+        """Nothing is stored."""
+
+    def touch(self, **_: Any) -> None:
+        """Nothing is stored."""
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
+
+
 def registry_of(controller: Controller) -> kopf.OperatorRegistry:
     """All handlers of the operator."""
     registry = kopf.OperatorRegistry()
@@ -58,6 +90,8 @@ def settings_of() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = NoEssence()
+    settings.persistence.progress_storage = NoProgress()
     settings.scanning.disabled = True  # no rights on namespaces and CRDs are needed
     settings.watching.chunk_size = PAGE
     settings.watching.server_timeout = WATCH_SECONDS

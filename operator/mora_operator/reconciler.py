@@ -101,6 +101,10 @@ class Reconciler:
             reason = REASONS.get(type(error), "ObjectsRefused")
             await self._write(key, raw, stalled(observed, now, reason, str(error)))
             raise
+        if todo.start is not None:
+            # The RayJob is there now: that it was made, and what it waits for, is one write instead of two.
+            observed = replace(await self._observe(key, raw, now), referred=referred)
+            todo = plan(job, observed, self._settings, now)
         if todo.status is not None:
             await self._write(key, raw, todo.status)
         waits = [seconds for seconds in (todo.again,) if seconds is not None]
@@ -199,7 +203,7 @@ class Reconciler:
         try:
             written = await self._kube.patch_status(key.resource, key.namespace, key.name, body)
         except NotFound:
-            self._store.drop_job(raw, key.kind)
+            self._store.drop_job(key, raw["metadata"]["uid"])
             return
         except Conflict:
             # The event that tells what has changed may have been lost, or its watch be broken for a minute.

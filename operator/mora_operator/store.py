@@ -5,25 +5,20 @@ was on its way while we wrote does not bring an old state back.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
-from mora_jobs.api import ConditionType
-
+from .packed import PackedJob
 from .plan import queueing, rayjobs
-from .plan.conditions import is_true
 from .plan.queueing import Workload
 from .plan.rayjobs import RayJob
-from .plan.references import References, direct, follow
+from .plan.references import References, follow
 from .resources import JobKey, Object
-
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class Store:
     """Our jobs by key, RayJobs by their owners' keys, Workloads by their RayJobs' uids, and who refers to whom."""
 
     def __init__(self) -> None:
-        self._jobs: dict[JobKey, Object] = {}
+        self._jobs: dict[JobKey, PackedJob] = {}
         self._rayjobs: dict[JobKey, dict[str, RayJob]] = {}
         self._owners: dict[str, JobKey] = {}  # of RayJobs, by their uid
         self._workloads: dict[str, Workload] = {}
@@ -33,40 +28,38 @@ class Store:
         return len(self._jobs)
 
     def job(self, key: JobKey) -> Object | None:
-        return self._jobs.get(key)
+        kept = self._jobs.get(key)
+        return kept.unpack() if kept is not None else None
 
-    def jobs(self) -> Iterator[tuple[JobKey, Object]]:
-        return iter(self._jobs.items())
+    def jobs(self) -> Iterator[PackedJob]:
+        return iter(self._jobs.values())
 
-    def active(self) -> Iterator[JobKey]:
+    def active(self) -> list[JobKey]:
         """Jobs that have not finished."""
-        for key, job in self._jobs.items():
-            status = job.get("status") or {}
-            if not (is_true(status, ConditionType.COMPLETE) or is_true(status, ConditionType.FAILED)):
-                yield key
+        return [key for key, job in self._jobs.items() if not job.finished]
 
     def put_job(self, raw: Object, kind: str) -> set[JobKey]:
         """Keep a job as it is now. Returns the keys that may have something to do: its own and those that wait for it."""
-        job = trimmed(raw, kind)
-        key = job_key(job)
-        before = self._jobs.get(key)
-        if before is not None and _is_older(job, before):
+        job = PackedJob.of(raw, kind)
+        before = self._jobs.get(job.key)
+        if before is not None and _precedes(job.version, before.version):
             return set()
-        self._jobs[key] = job
-        for other in direct(key, job):
-            self._referrers.setdefault(other, set()).add(key)
-        return {key} | self._referrers.get(key, set())
+        self._jobs[job.key] = job
+        for other in job.references:
+            self._referrers.setdefault(other, set()).add(job.key)
+        return {job.key} | self._referrers.get(job.key, set())
 
-    def drop_job(self, raw: Object, kind: str) -> set[JobKey]:
+    def drop_job(self, key: JobKey, uid: str) -> set[JobKey]:
         """Forget a job that was deleted, unless one of the same name has taken its place."""
-        job = trimmed(raw, kind)
-        key = job_key(job)
         before = self._jobs.get(key)
-        if before is None or before["metadata"]["uid"] != job["metadata"]["uid"]:
+        if before is None or before.uid != uid:
             return set()
         del self._jobs[key]
-        for other in direct(key, before):
-            self._referrers.get(other, set()).discard(key)
+        for other in before.references:
+            referrers = self._referrers.get(other, set())
+            referrers.discard(key)
+            if not referrers:
+                self._referrers.pop(other, None)
         return {key} | self._referrers.get(key, set())
 
     def put_rayjob(self, raw: Object) -> JobKey | None:
@@ -127,39 +120,21 @@ class Store:
 
     def known(self) -> dict[str, JobKey]:
         """uids of all jobs and RayJobs, with the keys of the jobs that they are about."""
-        jobs = {job["metadata"]["uid"]: key for key, job in self._jobs.items()}
+        jobs = {job.uid: key for key, job in self._jobs.items()}
         return jobs | {each.uid: key for key, siblings in self._rayjobs.items() for each in siblings.values()}
 
     def forget(self, key: JobKey, uid: str) -> None:
         """The job or RayJob with this uid is not there any more, although no event has told so."""
-        job = self._jobs.get(key)
-        if job is not None and job["metadata"]["uid"] == uid:
-            self.drop_job(job, key.kind)
+        self.drop_job(key, uid)
         for rayjob in list(self._rayjobs.get(key, {}).values()):
             self.forget_rayjob(key, rayjob.name, uid)
 
     def references(self, key: JobKey) -> References:
-        return follow(key, self._jobs)
-
-
-def job_key(job: Object) -> JobKey:
-    return JobKey(job["kind"], job["metadata"]["namespace"], job["metadata"]["name"])
+        return follow(key, self.job)
 
 
 def owner(rayjob: RayJob) -> JobKey:
     return JobKey(rayjob.owner_kind, rayjob.namespace, rayjob.owner_name)
-
-
-def trimmed(raw: Object, kind: str) -> Object:
-    """The object without what nobody here reads: with managedFields it would be twice as large."""
-    metadata: dict[str, Any] = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
-    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key != LAST_APPLIED}
-    metadata["annotations"] = annotations
-    return {**raw, "kind": kind, "metadata": metadata}
-
-
-def _is_older(job: Object, before: Object) -> bool:
-    return _precedes(job["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"])
 
 
 def _precedes(version: str, other: str) -> bool:

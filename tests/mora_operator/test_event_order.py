@@ -66,7 +66,8 @@ def tell(store: Store, event: str, raw: dict[str, Any]) -> None:
         case ["SEEN", _]:
             store.put_job(raw, "RolloutJob")
         case ["DELETED", _]:
-            store.drop_job(raw, "RolloutJob")
+            metadata = raw["metadata"]
+            store.drop_job(JobKey("RolloutJob", metadata["namespace"], metadata["name"]), metadata["uid"])
 
 
 def list_all(store: Store, history: History) -> None:

@@ -36,7 +36,7 @@ def test_an_object_of_the_same_name_made_anew_replaces_the_old_one() -> None:
     job = store.job(KEY)
     assert job is not None
     assert job["metadata"]["uid"] == "new"
-    assert store.drop_job(raw(version=11), "RolloutJob") == set(), "the deletion of the old one comes late"
+    assert store.drop_job(KEY, UID) == set(), "the deletion of the old one comes late"
     assert store.job(KEY) is not None
 
 
@@ -44,7 +44,7 @@ def test_who_refers_to_a_job_is_looked_at_again_when_it_changes() -> None:
     store = Store()
     store.put_job(raw("second", uid="2", prompts={"rolloutJobRef": {"name": "tiny"}}), "RolloutJob")
     assert store.put_job(raw("tiny"), "RolloutJob") == {KEY, key("second")}
-    assert store.drop_job(raw("tiny"), "RolloutJob") == {KEY, key("second")}
+    assert store.drop_job(KEY, UID) == {KEY, key("second")}
 
 
 def test_references_are_followed_through_others() -> None:
@@ -53,7 +53,7 @@ def test_references_are_followed_through_others() -> None:
         key("b", "RewriteJob"): raw("b", source={"rolloutJobRef": {"name": "a"}}),
         key("a"): raw("a"),
     }
-    found = follow(key("c", "AlignmentJob"), jobs)
+    found = follow(key("c", "AlignmentJob"), jobs.get)
     assert found.direct == (key("b", "RewriteJob"),)
     assert {other for other, _ in found.jobs} == {key("b", "RewriteJob"), key("a")}
     assert not found.cycle
@@ -64,7 +64,7 @@ def test_a_cycle_is_seen() -> None:
         key("a"): raw("a", prompts={"rewriteJobRef": {"name": "b"}}),
         key("b", "RewriteJob"): raw("b", source={"rolloutJobRef": {"name": "a"}}),
     }
-    assert follow(key("a"), jobs).cycle
+    assert follow(key("a"), jobs.get).cycle
 
 
 def test_rayjobs_of_a_deleted_job_of_the_same_name_do_not_count() -> None:

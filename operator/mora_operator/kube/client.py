@@ -82,6 +82,8 @@ class Kube:
         may_write: Callable[[], bool] = lambda: True,
         timeout: float = 30.0,
     ) -> None:
+        # With it, aiohttp looks for ~/.netrc and proxies before every request, in a thread: a fifth of the CPU time.
+        configuration.client_session_kwargs = {"trust_env": False}
         self._api = client.ApiClient(configuration)
         self._on_request = on_request
         self._may_write = may_write

@@ -1,6 +1,6 @@
 """Which other jobs a job refers to, and whether they have come far enough."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,18 +44,20 @@ def direct(key: JobKey, raw: Mapping[str, Any]) -> tuple[JobKey, ...]:
     return tuple(dict.fromkeys(JobKey(kind, key.namespace, name) for kind, name in found))
 
 
-def follow(key: JobKey, jobs: Mapping[JobKey, Object]) -> References:
-    """All references of a job among the jobs that exist."""
-    first = direct(key, jobs[key])
+def follow(key: JobKey, get: Callable[[JobKey], Object | None]) -> References:
+    """All references of a job among the jobs that exist; `get` gives one of them."""
+    job = get(key)
+    first = direct(key, job) if job is not None else ()
     reached: dict[JobKey, Object] = {}
     frontier, cycle = list(first), False
     while frontier:
         other = frontier.pop()
         cycle = cycle or other == key
-        if other in reached or other not in jobs:
+        found = get(other) if other not in reached else None
+        if found is None:
             continue
-        reached[other] = jobs[other]
-        frontier.extend(direct(other, jobs[other]))
+        reached[other] = found
+        frontier.extend(direct(other, found))
     return References(first, tuple(sorted(reached.items(), key=lambda item: str(item[0]))), cycle)
 
 

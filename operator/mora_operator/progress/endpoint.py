@@ -29,7 +29,7 @@ from .writer import ProgressWriter, newest
 
 log = logging.getLogger(__name__)
 PLURALS = {resource.plural: kind for kind, resource in JOBS.items()}
-# Requests of one peer and seconds, before its token is looked at; and reports of one job.
+# Bad tokens of one peer in so many seconds (many drivers may share an address, and theirs are good); reports of one job.
 PEER_RATE = (50, 10.0)
 JOB_RATE = (20, 20.0)
 BUCKETS = 10_000
@@ -54,7 +54,8 @@ class ProgressEndpoint:
         clock: Callable[[], datetime],
         on_report: Callable[[int], None] = lambda status: None,
     ) -> None:
-        self._jobs = JobCache(kube, settings.progress_interval_seconds)
+        # A write shows the job as it is: who reports once in an interval is hardly ever read.
+        self._jobs = JobCache(kube, 1.5 * settings.progress_interval_seconds)
         self._writer = ProgressWriter(kube, self._jobs, settings)
         self._authenticator = Authenticator(kube)
         self._clock = clock
@@ -93,8 +94,14 @@ class ProgressEndpoint:
         return web.json_response(reply.to_dict())
 
     async def _accept(self, request: web.Request) -> ProgressReply:
-        await _admit(self._peers(request.remote), PEER_RATE)
-        key, attempt, raw = await self._authenticate(request)
+        peer = self._peers(request.remote)
+        _check(peer, PEER_RATE)
+        try:
+            key, attempt, raw = await self._authenticate(request)
+        except Refused as refusal:
+            if refusal.status in (401, 403, 404):
+                await peer.acquire()
+            raise
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
@@ -107,7 +114,8 @@ class ProgressEndpoint:
             raise Refused(400, first_fault(error)) from None
         last = report.exit is not None
         if not last:
-            await _admit(self._reporters(key), JOB_RATE)
+            _check(self._reporters(key), JOB_RATE)
+            await self._reporters(key).acquire()
         await self._writer.write(key, attempt.uid, attempt.index, fields, now, at_once=last)
         suspended = raw["spec"].get("suspend", False)
         return ProgressReply(desired=Desired.STOP if suspended else Desired.CONTINUE)
@@ -146,7 +154,6 @@ def reported(report: ProgressReport, kind: str, attempt: int, now: datetime) -> 
     return outside
 
 
-async def _admit(limiter: AsyncLimiter, rate: tuple[int, float]) -> None:
+def _check(limiter: AsyncLimiter, rate: tuple[int, float]) -> None:
     if not limiter.has_capacity():
-        raise Refused(429, f"at most {rate[0]} reports in {rate[1]:.0f} seconds", rate[1] / rate[0])
-    await limiter.acquire()
+        raise Refused(429, f"at most {rate[0]} in {rate[1]:.0f} seconds", rate[1] / rate[0])

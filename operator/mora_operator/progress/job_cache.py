@@ -4,8 +4,8 @@ import asyncio
 from collections import OrderedDict
 
 from ..kube.client import Kube, NotFound
+from ..packed import PackedJob
 from ..resources import JobKey, Object
-from ..store import trimmed
 
 SIZE = 5_000
 
@@ -16,24 +16,24 @@ class JobCache:
     def __init__(self, kube: Kube, seconds: float) -> None:
         self._kube = kube
         self._seconds = seconds
-        self._jobs: OrderedDict[JobKey, tuple[float, Object]] = OrderedDict()
+        self._jobs: OrderedDict[JobKey, tuple[float, PackedJob]] = OrderedDict()
 
     async def get(self, key: JobKey, *, fresh: bool = False) -> Object | None:
         """The job, from the API server where `fresh` or too long ago; None where there is none."""
-        until, job = self._jobs.get(key, (0.0, {}))
-        if not fresh and asyncio.get_running_loop().time() < until:
-            return job
+        kept = self._jobs.get(key)
+        if kept is not None and not fresh and asyncio.get_running_loop().time() < kept[0]:
+            return kept[1].unpack()
         try:
-            return self.put(key, await self._kube.get(key.resource, key.namespace, key.name))
+            raw = await self._kube.get(key.resource, key.namespace, key.name)
         except NotFound:
             self._jobs.pop(key, None)
             return None
+        self.put(key, raw)
+        return raw
 
-    def put(self, key: JobKey, raw: Object) -> Object:
+    def put(self, key: JobKey, raw: Object) -> None:
         """Keep a job as the API server has just sent it."""
-        job = trimmed(raw, key.kind)
-        self._jobs[key] = (asyncio.get_running_loop().time() + self._seconds, job)
+        self._jobs[key] = (asyncio.get_running_loop().time() + self._seconds, PackedJob.of(raw, key.kind))
         self._jobs.move_to_end(key)
         if len(self._jobs) > SIZE:
             self._jobs.popitem(last=False)
-        return job

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..resources import JobKey, Object
+from ..packed import PackedJob
 from ..times import time_of
 
 WAITS = (5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400, float("inf"))
@@ -17,7 +17,7 @@ JOB = ["kind", "namespace", "name"]
 class Jobs(Protocol):
     """Where the jobs stand that gauges are read from."""
 
-    def jobs(self) -> Iterable[tuple[JobKey, Object]]: ...
+    def jobs(self) -> Iterable[PackedJob]: ...
 
 
 class Metrics:
@@ -95,11 +95,11 @@ class JobCollector(Collector):
         phases = GaugeMetricFamily("mora_job_info", "Jobs by phase; always 1", labels=[*JOB, "phase"])
         progress = GaugeMetricFamily("mora_job_progress_ratio", "Share of a job that is done", labels=JOB)
         volume = GaugeMetricFamily("mora_job_hypervolume", "Hypervolume of an AlignmentJob's front", labels=JOB)
-        for key, raw in self._jobs.jobs():
-            status, names = raw.get("status") or {}, [key.kind, key.namespace, key.name]
-            phases.add_metric([*names, status.get("phase") or "Pending"], 1)
-            if "progress" in status:
-                progress.add_metric(names, status["progress"].get("progressPercentage", 0) / 100)
-            if "pareto" in status:
-                volume.add_metric(names, float(status["pareto"]["hypervolume"]))
+        for job in self._jobs.jobs():
+            names = [job.key.kind, job.key.namespace, job.key.name]
+            phases.add_metric([*names, job.phase], 1)
+            if job.progress is not None:
+                progress.add_metric(names, job.progress)
+            if job.hypervolume is not None:
+                volume.add_metric(names, job.hypervolume)
         yield from (phases, progress, volume)
