@@ -15,15 +15,15 @@ from fault_proxy import Fault, FaultPlan, FaultProxy
 from kuberay_player import End, KubeRay
 from operator_process import Object, install, running_operator, wait_until
 
-# Shares of the requests (of the events, for what befalls watches) that meet each fault: one in three meets one.
+# Shares of the requests (of the events, for what befalls watches) that meet each fault: two in five meet one.
 RATES = {
     Fault.CONFLICT: 0.03,
-    Fault.BUSY: 0.04,
-    Fault.BROKEN: 0.04,
-    Fault.LATE: 0.04,
-    Fault.RESET: 0.03,
-    Fault.RESET_LATE: 0.04,
-    Fault.SLOW: 0.16,
+    Fault.BUSY: 0.06,
+    Fault.BROKEN: 0.06,
+    Fault.LATE: 0.06,
+    Fault.RESET: 0.045,
+    Fault.RESET_LATE: 0.055,
+    Fault.SLOW: 0.12,
     Fault.WATCH_GONE: 0.004,
     Fault.WATCH_CUT: 0.03,
     Fault.WATCH_SLOW: 0.02,

@@ -202,7 +202,11 @@ def test_suspending_lets_the_driver_save_and_resuming_makes_the_next(team: Team)
     assert team.report("pause", {"progress": {"progressPercentage": 10}}).json() == {"desired": "Continue"}
     team.api.merge("rolloutjob", "pause", {"spec": {"suspend": True}})
     team.await_phase("pause", "Suspending")
-    assert team.report("pause", {"progress": {"progressPercentage": 20}}).json() == {"desired": "Stop"}
+
+    def is_told_to_stop() -> bool:
+        return bool(team.report("pause", {"progress": {"progressPercentage": 20}}).json() == {"desired": "Stop"})
+
+    wait_until(is_told_to_stop, SECONDS, lambda: team.operator.log[-2000:])
     assert team.get("rayjob", "pause-a1") is not None, "it has time to save"
     stopped = {"class": "Infra", "reason": "Stopped", "message": "stopped as it was asked to"}
     assert team.report("pause", {"exit": stopped}).status_code == 200
