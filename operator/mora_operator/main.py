@@ -19,10 +19,11 @@ from .resources import JOBS, RAY_JOBS, Object, Resource
 from .settings import Settings
 
 log = logging.getLogger(__name__)
-PAGE = 500
+PAGE = 100  # objects that are in memory at once while kopf lists
 REQUEST_SECONDS = 30
 CONNECT_SECONDS = 5
 WATCH_SECONDS = 300
+IDLE_SECONDS = 0.1
 EXIT_SECONDS = 25  # below the chart's terminationGracePeriodSeconds
 
 
@@ -95,6 +96,8 @@ def settings_of() -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # no rights on namespaces and CRDs are needed
     settings.watching.chunk_size = PAGE
     settings.watching.server_timeout = WATCH_SECONDS
+    # A task for each object lives for so long after its event: at the start that is one for every object there is.
+    settings.queueing.idle_timeout = IDLE_SECONDS
     settings.watching.label_selectors[RAY_JOBS.group, RAY_JOBS.version, RAY_JOBS.plural] = SELECTOR
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.networking.connect_timeout = CONNECT_SECONDS

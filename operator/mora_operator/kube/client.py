@@ -15,7 +15,7 @@ from ..resources import DISCOVERY, Object, Resource
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 FIELD_MANAGER = "mora-operator"
-PAGE = 500
+PAGE = 100  # objects that are in memory at once while a kind is listed
 
 
 class KubeError(Exception):
