@@ -16,6 +16,7 @@ from typing import Any, Self
 import aiohttp
 from control_plane import Cluster
 from operator_process import PATHS, Object
+from small_job import small_job
 
 FINALIZER = "ray.io/rayjob-finalizer"
 JOB_LABEL, ATTEMPT_LABEL = "mora.dev/name", "mora.dev/attempt"
@@ -241,19 +242,7 @@ class KubeRay:
         await asyncio.gather(*(self._create(name, spec) for name in names))
 
     async def _create(self, name: str, spec: Object) -> None:
-        document = {
-            "apiVersion": "mora.dev/v1alpha1",
-            "kind": "RolloutJob",
-            "metadata": {"name": name},
-            "spec": {
-                "model": {"uri": "pvc://models/tiny"},
-                "prompts": {"uri": "pvc://data/prompts.jsonl"},
-                "rewards": [{"name": "length", "python": {"callable": "rewards:length"}}],
-                "output": {"uri": f"pvc://data/runs/{name}"},
-            }
-            | spec,
-        }
-        async with self._http.post(self._path("rolloutjob"), json=document) as answer:
+        async with self._http.post(self._path("rolloutjob"), json=small_job(name, **spec)) as answer:
             assert answer.status == 201, await answer.text()
 
     async def _patch(self, kind: str, name: str, body: Object) -> Object:

@@ -196,7 +196,9 @@ class Operator:
 
     def _kubeconfig(self) -> Object:
         """Kept over restarts: a token lasts for longer than a test, and kubectl takes a tenth of a second."""
-        token = self.cluster.kubectl("create", "token", self.account, "-n", OWN_NAMESPACE, "--duration=1h").stdout.strip()
+        token = self.cluster.kubectl(
+            "create", "token", self.account, "-n", OWN_NAMESPACE, "--duration=1h"
+        ).stdout.strip()
         config: Object = json.loads(self.cluster.kubeconfig.read_text())
         config["users"] = [{"name": "admin", "user": {"token": token}}]
         if self.server is not None:

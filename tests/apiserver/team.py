@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 from control_plane import Cluster
 from operator_process import Api, Object, Operator, wait_until
+from small_job import small_job
 
 SECONDS = 30
 INITIALIZING = {"jobDeploymentStatus": "Initializing", "rayClusterName": "x-a1-c"}
@@ -28,19 +29,7 @@ class Team:
         return self.cluster.kubectl("-n", self.name, *args).stdout
 
     def apply_job(self, name: str, **spec: Any) -> None:
-        document = {
-            "apiVersion": "mora.dev/v1alpha1",
-            "kind": "RolloutJob",
-            "metadata": {"name": name},
-            "spec": {
-                "model": {"uri": "pvc://models/tiny"},
-                "prompts": {"uri": "pvc://data/prompts.jsonl"},
-                "rewards": [{"name": "length", "python": {"callable": "rewards:length"}}],
-                "output": {"uri": f"pvc://data/runs/{name}"},
-            }
-            | spec,
-        }
-        self.api.create("rolloutjob", document)
+        self.api.create("rolloutjob", small_job(name, **spec))
 
     def status(self, name: str) -> Object:
         job = self.get("rolloutjob", name)

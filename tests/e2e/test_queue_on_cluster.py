@@ -42,7 +42,8 @@ def queue(namespace: Namespace) -> Iterator[str]:
 
 def queued(image: str, name: str, queue: str, **spec: object) -> Object:
     job = rollout_job(image, name, **spec)
-    job["spec"]["cluster"]["ttlSecondsAfterFinished"] = 0  # the quota is free when the job ends, the node when its pods go
+    # The quota is free when the job ends, the node when its pods go.
+    job["spec"]["cluster"]["ttlSecondsAfterFinished"] = 0
     job["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": queue}
     return job
 
