@@ -30,23 +30,25 @@ class Application:
         self.metrics = Metrics()
         self._ready = False
         self._runners: list[web.AppRunner] = []
+        self._connections: list[Kube] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Begin to serve. Returns when reports are accepted."""
         settings, configuration = self.settings, await load_configuration()
-        self._kube = Kube(configuration, self.metrics.request)
-        self.lease = Lease(self._kube, settings.operator_namespace, settings.instance)
+        kube = Kube(configuration, self.metrics.request)
+        self.lease = Lease(kube, settings.operator_namespace, settings.instance)
         fenced = Kube(configuration, self.metrics.request, self.lease.holds)
+        self._connections = [kube, fenced]
         self.controller = Controller(fenced, settings, self.metrics)
         await self._serve(
             health_application(self.metrics, self.controller.queue.oldest_wait, lambda: self._ready),
             settings.health_port,
         )
         self.metrics.leading(self.lease.holds)
-        authorities = Authorities(self._kube, settings.operator_namespace, settings.instance)
+        authorities = Authorities(kube, settings.operator_namespace, settings.instance)
         self._rotation = Rotation(settings.progress_host, authorities, clock())
-        self.progress = ProgressEndpoint(self._kube, settings, clock, self.metrics.report)
+        self.progress = ProgressEndpoint(kube, settings, clock, self.metrics.report)
         await self._publish_first()
         await self._serve(self.progress.application(), settings.progress_port, self._rotation.context)
         self._tasks = [asyncio.create_task(work) for work in (*self.progress.works(), self._rotate())]
@@ -56,15 +58,26 @@ class Application:
     async def close(self) -> None:
         """Write the last progress, give the lease away, and let go of everything."""
         self._ready = False
-        for runner in reversed(self._runners):
-            await runner.cleanup()
+        await self._stop_serving()
         await self.controller.stop()
         await self.progress.close()
         for task in self._tasks:
             task.cancel()
         await self.lease.release()
-        await self.controller.close()
-        await self._kube.close()
+        await self._disconnect()
+
+    async def abandon(self) -> None:
+        """Let go of what `open` had got to when it was cancelled."""
+        await self._stop_serving()
+        await self._disconnect()
+
+    async def _stop_serving(self) -> None:
+        for runner in reversed(self._runners):
+            await runner.cleanup()
+
+    async def _disconnect(self) -> None:
+        for kube in self._connections:
+            await kube.close()
 
     async def _publish_first(self) -> None:
         """Without the namespace or the right to it nothing can be served: it is waited for, and said."""

@@ -63,9 +63,6 @@ class Controller:
         for task in self._tasks:
             task.cancel()
 
-    async def close(self) -> None:
-        await self._kube.close()
-
     # ---------------------------------------------------------------- events
     def saw_job(self, kind: str, raw: Object, deleted: bool) -> None:
         metadata = raw["metadata"]

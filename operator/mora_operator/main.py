@@ -116,6 +116,8 @@ async def serve(settings: Settings) -> int:
     await asyncio.wait([told, opening], return_when=asyncio.FIRST_COMPLETED)
     if not opening.done():
         opening.cancel()
+        await asyncio.wait([opening])
+        await application.abandon()
         return 0
     opening.result()
     lease, controller = application.lease, application.controller
