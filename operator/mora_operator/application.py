@@ -37,7 +37,7 @@ class Application:
         """Begin to serve. Returns when reports are accepted."""
         settings, configuration = self.settings, await load_configuration()
         kube = Kube(configuration, self.metrics.request)
-        self.lease = Lease(kube, settings.operator_namespace, settings.instance)
+        self.lease = Lease(kube, settings.installation, settings.operator_namespace, settings.instance)
         fenced = Kube(configuration, self.metrics.request, self.lease.holds)
         self._connections = [kube, fenced]
         self.controller = Controller(fenced, settings, self.metrics)
@@ -46,7 +46,9 @@ class Application:
             settings.health_port,
         )
         self.metrics.leading(self.lease.holds)
-        authorities = Authorities(kube, settings.operator_namespace, settings.instance)
+        authorities = Authorities(
+            kube, f"{settings.installation}-authorities", settings.operator_namespace, settings.instance
+        )
         self._rotation = Rotation(settings.progress_host, authorities, clock())
         self.progress = ProgressEndpoint(kube, settings, clock, self.metrics.report)
         await self._publish_first()

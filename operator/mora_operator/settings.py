@@ -19,6 +19,7 @@ def _labels(text: Any) -> Any:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Labels = Annotated[dict[str, str], BeforeValidator(_labels), Field(min_length=1)]
+DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -29,9 +30,9 @@ class Settings(BaseModel):
 
     namespaces: Names = ()
     """Namespaces to serve, separated by commas; all of them when empty."""
-    instance: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)] = (
-        gethostname().lower()
-    )
+    installation: Annotated[str, Field(pattern=DNS_NAME, max_length=200)] = "mora-operator"
+    """Name of this installation, for its Lease and its list of authorities: replicas that share it share the work."""
+    instance: Annotated[str, Field(pattern=DNS_NAME, max_length=253)] = gethostname().lower()
     """Name of this replica, its pod's: who restarts under the same name goes on leading at once."""
     operator_namespace: str = "mora-system"
     """Namespace that the operator runs in; jobs' network policies open the way to its progress endpoint."""

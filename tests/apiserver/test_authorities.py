@@ -11,11 +11,12 @@ from kubernetes.aio import client
 
 from mora_operator.kube.client import Kube
 from mora_operator.progress import certificate
-from mora_operator.progress.authorities import LIMIT, NAME, Authorities, bundle, living_of
+from mora_operator.progress.authorities import LIMIT, Authorities, bundle, living_of
 from mora_operator.progress.rotation import SPREAD, Rotation
 from mora_operator.resources import CONFIG_MAPS
 
 HOST = "mora-operator.mora-system.svc"
+NAME = "mora-operator-authorities"
 NOW = datetime.now(UTC)
 
 
@@ -53,7 +54,7 @@ async def is_trusted(rotation: Rotation, authorities: str) -> bool:
 
 
 async def test_each_replica_is_trusted_by_what_any_of_them_reads(kube: Kube, namespace: str) -> None:
-    one, two = (Rotation(HOST, Authorities(kube, namespace, name), NOW) for name in ("one", "two"))
+    one, two = (Rotation(HOST, Authorities(kube, NAME, namespace, name), NOW) for name in ("one", "two"))
     first, both = await one.tick(NOW), await two.tick(NOW)
     assert await one.tick(NOW) == both
     assert await is_trusted(one, both)
@@ -64,7 +65,7 @@ async def test_each_replica_is_trusted_by_what_any_of_them_reads(kube: Kube, nam
 async def test_a_new_certificate_is_used_when_all_had_time_to_learn_of_it(kube: Kube, namespace: str) -> None:
     due = NOW - SPREAD - timedelta(minutes=1)  # TLS goes by the clock: what is made in the future is not valid yet
     begun = due - certificate.LIFETIME / 2
-    rotation = Rotation(HOST, Authorities(kube, namespace, "one"), begun)
+    rotation = Rotation(HOST, Authorities(kube, NAME, namespace, "one"), begun)
     at_first = await rotation.tick(begun)
     assert await rotation.tick(due - timedelta(minutes=1)) == at_first
     announced = await rotation.tick(due)
@@ -81,9 +82,11 @@ async def test_a_new_certificate_is_used_when_all_had_time_to_learn_of_it(kube: 
 async def test_replicas_that_are_no_more_are_given_up_and_a_deleted_list_comes_back(
     kube: Kube, namespace: str, cluster: Cluster
 ) -> None:
-    gone = Rotation(HOST, Authorities(kube, namespace, "gone"), NOW - certificate.LIFETIME - timedelta(minutes=1))
+    gone = Rotation(
+        HOST, Authorities(kube, NAME, namespace, "gone"), NOW - certificate.LIFETIME - timedelta(minutes=1)
+    )
     await gone.tick(NOW - certificate.LIFETIME)
-    lives = Rotation(HOST, Authorities(kube, namespace, "lives"), NOW)
+    lives = Rotation(HOST, Authorities(kube, NAME, namespace, "lives"), NOW)
     await lives.tick(NOW)
     found = await kube.get(CONFIG_MAPS, namespace, NAME)
     assert list(found["data"]) == ["lives"]

@@ -21,7 +21,6 @@ from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 from ..resources import LEASES, Object
 from .client import Kube, KubeError, NotFound, Transient
 
-NAME = "mora-operator"
 LEASE_SECONDS = 12
 RENEW_SECONDS = 8
 RETRY_SECONDS = 2
@@ -36,8 +35,8 @@ class Lease(BaseLock):
     broken connection end the election for ever.
     """
 
-    def __init__(self, kube: Kube, namespace: str, instance: str) -> None:
-        super().__init__(NAME, namespace, instance)
+    def __init__(self, kube: Kube, name: str, namespace: str, instance: str) -> None:
+        super().__init__(name, namespace, instance)
         self.lost = asyncio.Event()
         self._kube = kube
         self._version = ""

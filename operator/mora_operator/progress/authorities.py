@@ -11,22 +11,22 @@ from cryptography import x509
 from ..kube.client import AlreadyExists, Kube, NotFound
 from ..resources import CONFIG_MAPS, MANAGED_BY, MANAGED_BY_LABEL, Object
 
-NAME = "mora-operator-authorities"
 LIMIT = 16  # replicas come and go; the newest are those that live
 
 
 class Authorities:
     """The published authorities. `instance` names this replica, by a valid ConfigMap key."""
 
-    def __init__(self, kube: Kube, namespace: str, instance: str) -> None:
+    def __init__(self, kube: Kube, name: str, namespace: str, instance: str) -> None:
         self._kube = kube
+        self._name = name
         self._namespace = namespace
         self._instance = instance
 
     async def share(self, own: str, now: datetime) -> dict[str, str]:
         """Have this replica's authorities (PEM, one or more) published. Returns those of all replicas that live."""
         try:
-            found = await self._kube.get(CONFIG_MAPS, self._namespace, NAME)
+            found = await self._kube.get(CONFIG_MAPS, self._namespace, self._name)
         except NotFound:
             found = await self._create(own)
         published: dict[str, str] = dict(found.get("data") or {})
@@ -36,16 +36,16 @@ class Authorities:
             changed[self._instance] = own
         if changed:
             version = {"resourceVersion": found["metadata"]["resourceVersion"]}
-            await self._kube.patch(CONFIG_MAPS, self._namespace, NAME, {"metadata": version, "data": changed})
+            await self._kube.patch(CONFIG_MAPS, self._namespace, self._name, {"metadata": version, "data": changed})
         return living
 
     async def _create(self, own: str) -> Object:
-        metadata = {"name": NAME, "namespace": self._namespace, "labels": {MANAGED_BY_LABEL: MANAGED_BY}}
+        metadata = {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY_LABEL: MANAGED_BY}}
         body: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {self._instance: own}}
         try:
             return await self._kube.create(CONFIG_MAPS, self._namespace, body)
         except AlreadyExists:  # another replica was faster
-            return await self._kube.get(CONFIG_MAPS, self._namespace, NAME)
+            return await self._kube.get(CONFIG_MAPS, self._namespace, self._name)
 
 
 def living_of(published: dict[str, str], now: datetime) -> dict[str, str]:
