@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from control_plane import Cluster
 from fault_proxy import FaultProxy
-from operator_process import OWN_NAMESPACE, Operator, install, wait_until
+from operator_process import OWN_NAMESPACE, Api, Operator, install, wait_until
 from team import RUNNING, SUCCEEDED, Team
 
 TAKEOVER_SECONDS = 20.0
@@ -71,8 +71,9 @@ def test_both_take_reports_and_a_leader_that_is_told_to_go_hands_over_at_once(cl
     team.await_phase("job", "Running")
 
     def trusts_both() -> bool:
-        config = team.await_object("configmap", "job-a1")
-        return str(config["data"]["ca.crt"]).count("BEGIN CERTIFICATE") == 2
+        own = Api(cluster, OWN_NAMESPACE).get("configmap", "mora-operator-authorities")
+        trusted = team.await_object("configmap", "job-a1")["data"]["ca.crt"]
+        return own is not None and all(own["data"].get(name, "?") in trusted for name in ("a", "b"))
 
     wait_until(trusts_both, 30, lambda: pair.a.log)
     assert not leads(pair.b)

@@ -54,7 +54,8 @@ def test_rights_are_the_least() -> None:
         for resource in rule["resources"]
     }
     assert "*" not in str(granted)
-    assert not [resource for _, resource in granted if resource in ("secrets", "pods", "pods/exec", "pods/log")]
+    assert not [resource for _, resource in granted if resource in ("secrets", "pods/exec", "pods/log")]
+    assert granted["", "pods"] == ["list"], "why they do not come up, no more"
     assert set(granted["ray.io", "rayjobs"]) == {"get", "list", "watch", "create", "delete"}, (
         "a RayJob is never changed"
     )
