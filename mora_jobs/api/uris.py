@@ -1,6 +1,7 @@
 """The URIs in a job: listed with their paths, and made absolute."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from os.path import normpath
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,41 +14,47 @@ FILE = "file://"
 
 def uris(job: Model) -> Iterator[tuple[str, str]]:
     """Every URI that a job reads or writes, with its path, e.g. ("spec.rewards[0].classifier.model.uri", "pvc://models/rm")."""
-    for path, value in _leaves(_without_cluster(job.to_dict()["spec"]), "spec"):
+    for path, value in leaves(without_cluster(job.to_dict()["spec"]), "spec"):
         if path.endswith(".uri"):
             yield path, value
 
 
 def make_absolute(job: _J, inputs: Path, outputs: Path) -> _J:
     """The job with relative file:// URIs resolved: inputs against the manifest's folder, outputs against the workdir."""
+
     document = job.to_dict()
-    spec = document["spec"]
-    changed = {name: _absolute(value, name, outputs if name == "output" else inputs) for name, value in spec.items()}
-    document["spec"] = changed | {name: spec[name] for name in ("cluster",) if name in spec}
+    for name, value in without_cluster(document["spec"]).items():
+        document["spec"][name] = mapped(value, partial(_absolute, outputs if name == "output" else inputs), name)
     return type(job).model_validate(document)
 
 
-def _absolute(value: Any, name: str, folder: Path) -> Any:
-    if isinstance(value, dict):
-        return {key: _absolute(item, key, folder) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_absolute(item, name, folder) for item in value]
-    if name == "uri" and isinstance(value, str) and value.startswith(FILE) and not value.startswith("file:///"):
+def _absolute(folder: Path, value: Any, field: str) -> Any:
+    if field == "uri" and isinstance(value, str) and value.startswith(FILE) and not value.startswith("file:///"):
         return FILE + normpath(folder.absolute() / value.removeprefix(FILE))
     return value
 
 
-def _without_cluster(spec: dict[str, Any]) -> dict[str, Any]:
-    """Pod volumes may have members of the same name."""
+def without_cluster(spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec without its pods, whose annotations and volumes may have members of the same names."""
     return {name: value for name, value in spec.items() if name != "cluster"}
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def mapped(value: Any, change: Callable[[Any, str], Any], field: str = "") -> Any:
+    """A document with each leaf as `change(leaf, field)` gives it; items of a list have the field of the list."""
+    if isinstance(value, dict):
+        return {key: mapped(item, change, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [mapped(item, change, field) for item in value]
+    return change(value, field)
+
+
+def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every leaf of a document with its path."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}")
+            yield from leaves(item, f"{path}.{key}")
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}[{index}]")
+            yield from leaves(item, f"{path}[{index}]")
     else:
         yield path, value

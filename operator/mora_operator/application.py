@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from datetime import UTC, datetime
 from ssl import SSLContext
 
 from aiohttp import web
@@ -16,6 +15,7 @@ from .progress.rotation import Rotation
 from .settings import Settings
 from .telemetry.health import health_application
 from .telemetry.metrics import Metrics
+from .times import clock
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 10.0  # so long a new replica's authority is unknown to jobs, besides the kubelet's own delay
@@ -51,7 +51,8 @@ class Application:
         )
         self._rotation = Rotation(settings.progress_host, authorities, clock())
         self.progress = ProgressEndpoint(kube, settings, clock, self.metrics.report)
-        await self._publish_first()
+        while not await self._trust():  # without its namespace or the right to it nothing can be served
+            await asyncio.sleep(START_RETRY_SECONDS)
         await self._serve(self.progress.application(), settings.progress_port, self._rotation.context)
         self._tasks = [asyncio.create_task(work) for work in (*self.progress.works(), self._rotate())]
         self._ready = True
@@ -81,30 +82,22 @@ class Application:
         for kube in self._connections:
             await kube.close()
 
-    async def _publish_first(self) -> None:
-        """Without the namespace or the right to it nothing can be served: it is waited for, and said."""
-        while True:
-            try:
-                self.controller.trust(await self._rotation.tick(clock()))
-                return
-            except KubeError as error:
-                log.warning("the certificate authority cannot be published yet: %s", error)
-            await asyncio.sleep(START_RETRY_SECONDS)
-
     async def _rotate(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            try:
-                self.controller.trust(await self._rotation.tick(clock()))
-            except KubeError as error:
-                log.warning("the certificate authorities cannot be read: %s", error)
+            await self._trust()
+
+    async def _trust(self) -> bool:
+        """Publish this replica's authority, and have jobs know all that are published. False where that failed."""
+        try:
+            self.controller.trust(await self._rotation.tick(clock()))
+        except KubeError as error:
+            log.warning("the certificate authorities cannot be published and read: %s", error)
+            return False
+        return True
 
     async def _serve(self, app: web.Application, port: int, context: SSLContext | None = None) -> None:
         runner = web.AppRunner(app)
         await runner.setup()
         self._runners.append(runner)
         await web.TCPSite(runner, port=port, ssl_context=context).start()
-
-
-def clock() -> datetime:
-    return datetime.now(UTC)

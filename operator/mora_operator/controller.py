@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from datetime import UTC, datetime
 
 from .kube.client import Conflict, Kube, KubeError, NotFound, NotLeading
 from .reconciler import KubeRayMissing, NameTaken, Reconciler
@@ -21,6 +20,7 @@ from .resources import (
 from .settings import Settings
 from .store import Store
 from .telemetry.metrics import Metrics
+from .times import clock
 from .workqueue import ShutDown, WorkQueue
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Controller:
         self.queue: WorkQueue[JobKey] = WorkQueue()
         self._kube = kube
         self._metrics = metrics
-        self._reconciler = Reconciler(kube, self.store, settings, metrics, lambda: datetime.now(UTC))
+        self._reconciler = Reconciler(kube, self.store, settings, metrics, clock)
         self._tasks: list[asyncio.Task[None]] = []
         self.leads = False
         self.workloads: Resource | None = None

@@ -15,11 +15,11 @@ from kubernetes.aio.config import ConfigException
 
 from .application import Application
 from .controller import SELECTOR, Controller
+from .kube.client import PAGE
 from .resources import JOBS, RAY_JOBS, Object, Resource
 from .settings import Settings
 
 log = logging.getLogger(__name__)
-PAGE = 100  # objects that are in memory at once while kopf lists
 REQUEST_SECONDS = 30
 CONNECT_SECONDS = 5
 WATCH_SECONDS = 300

@@ -7,10 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
-from mora_jobs.api import ConditionType
-
-from .plan.conditions import is_true
 from .plan.references import direct
+from .plan.view import is_finished
 from .resources import JobKey, Object
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -40,7 +38,7 @@ class PackedJob:
             key=key,
             uid=metadata["uid"],
             version=metadata["resourceVersion"],
-            finished=is_true(status, ConditionType.COMPLETE) or is_true(status, ConditionType.FAILED),
+            finished=is_finished(status),
             phase=status.get("phase") or "Pending",
             progress=status["progress"].get("progressPercentage", 0) / 100 if "progress" in status else None,
             hypervolume=float(status["pareto"]["hypervolume"]) if "pareto" in status else None,

@@ -18,7 +18,7 @@ from .kube.inspection import LOOK_SECONDS, Inspector
 from .plan.plan import Plan, plan
 from .plan.rayjobs import RayJob, Stage
 from .plan.status import changes, stalled
-from .plan.view import Observed
+from .plan.view import Observed, is_finished, newest_attempt
 from .render.objects import Attempt, config_map, render
 from .render.rayjob_schema import RayJobSchema, UnsupportedKubeRay
 from .resources import CONFIG_MAPS, RAY_JOBS, JobKey, Object, Resource, attempt_name
@@ -108,7 +108,7 @@ class Reconciler:
         if todo.status is not None:
             await self._write(key, raw, todo.status)
         waits = [seconds for seconds in (todo.again,) if seconds is not None]
-        if observed.rayjobs and not is_finished(raw):
+        if observed.rayjobs and not is_finished(observed.status):
             waits.append(self._settings.resync_seconds)
         if any(each.stage is Stage.PROVISIONING for each in observed.rayjobs):
             waits.append(LOOK_SECONDS)
@@ -177,10 +177,10 @@ class Reconciler:
     async def _verify(self, key: JobKey, raw: Object) -> None:
         """Read the current RayJob where the store may be behind: it seems to be gone, or was not heard of for long."""
         status = raw.get("status") or {}
-        index = (status.get("attempts") or {}).get("current", 0)
+        index = newest_attempt(status)
         known = {rayjob.attempt: rayjob for rayjob in self._store.rayjobs(key, raw["metadata"]["uid"])}
         rayjob = known.get(index)
-        if index == 0 or is_finished(raw) or (rayjob is None and status.get("phase") == "Suspended"):
+        if index == 0 or is_finished(status) or (rayjob is None and status.get("phase") == "Suspended"):
             return
         now = asyncio.get_running_loop().time()
         wait = DELETION_SECONDS if rayjob is not None and rayjob.deleting else self._settings.resync_seconds
@@ -214,10 +214,6 @@ class Reconciler:
         if ready_reason(before) != ready_reason(written["status"]):
             log.info("%s: %s", status.get("phase"), ready_reason(status), extra={"job": str(key)})
         await self._recorder.record(key, raw["metadata"]["uid"], before, written["status"], self._clock())
-
-
-def is_finished(raw: Object) -> bool:
-    return "completionTime" in (raw.get("status") or {})
 
 
 def read_job(raw: Object, kind: str) -> Job:

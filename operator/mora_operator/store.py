@@ -130,7 +130,8 @@ class Store:
             self.forget_rayjob(key, rayjob.name, uid)
 
     def references(self, key: JobKey) -> References:
-        return follow(key, self.job)
+        kept = self._jobs.get(key)
+        return follow(key, kept.references if kept is not None else (), self.job)
 
 
 def owner(rayjob: RayJob) -> JobKey:

@@ -3,6 +3,10 @@
 from datetime import UTC, datetime
 
 
+def clock() -> datetime:
+    return datetime.now(UTC)
+
+
 def time_of(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from builders import KEY, UID, raw_rayjob
 
-from mora_operator.plan.references import follow
+from mora_operator.plan.references import direct, follow
 from mora_operator.resources import JobKey
 from mora_operator.store import Store
 
@@ -53,7 +53,8 @@ def test_references_are_followed_through_others() -> None:
         key("b", "RewriteJob"): raw("b", source={"rolloutJobRef": {"name": "a"}}),
         key("a"): raw("a"),
     }
-    found = follow(key("c", "AlignmentJob"), jobs.get)
+    last = key("c", "AlignmentJob")
+    found = follow(last, direct(last, jobs[last]), jobs.get)
     assert found.direct == (key("b", "RewriteJob"),)
     assert {other for other, _ in found.jobs} == {key("b", "RewriteJob"), key("a")}
     assert not found.cycle
@@ -64,7 +65,7 @@ def test_a_cycle_is_seen() -> None:
         key("a"): raw("a", prompts={"rewriteJobRef": {"name": "b"}}),
         key("b", "RewriteJob"): raw("b", source={"rolloutJobRef": {"name": "a"}}),
     }
-    assert follow(key("a"), jobs.get).cycle
+    assert follow(key("a"), direct(key("a"), jobs[key("a")]), jobs.get).cycle
 
 
 def test_rayjobs_of_a_deleted_job_of_the_same_name_do_not_count() -> None:

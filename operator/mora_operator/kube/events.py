@@ -10,6 +10,7 @@ from typing import Any
 from mora_jobs.api import ConditionType, Phase
 
 from ..plan.conditions import clip, is_true
+from ..plan.view import newest_attempt
 from ..resources import EVENTS, JobKey, Object
 from .client import AlreadyExists, Kube, KubeError
 
@@ -26,7 +27,7 @@ class Recorder:
 
     async def record(self, key: JobKey, uid: str, before: Object, after: Object, now: datetime) -> None:
         """Tell what is new in a status, each thing once."""
-        attempt = (after.get("attempts") or {}).get("current", 0)
+        attempt = newest_attempt(after)
         for told, bad in news(before, after):
             body = event(key, uid, told, attempt, now, self._instance)
             body["type"] = "Warning" if bad else "Normal"

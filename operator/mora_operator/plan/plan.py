@@ -18,7 +18,7 @@ from .conditions import no, yes
 from .rayjobs import Failure, FailureClass, RayJob, Stage, failure
 from .status import seen_again, status_of
 from .verdicts import Verdict, ended, starting, waiting
-from .view import Observed, View
+from .view import Observed, View, is_finished
 
 HEARTBEAT_SECONDS = 180.0  # drivers report every 15 seconds, whatever they do
 PRE_RUNNING_SLACK = 30.0  # KubeRay 1.6 and newer see to this deadline themselves, and are given the time for it
@@ -41,7 +41,7 @@ def plan(job: Job, observed: Observed, settings: Settings, now: datetime) -> Pla
     if observed.deleting:
         return Plan()
     view = View(job, observed, settings, now)
-    if view.was(ConditionType.COMPLETE) or view.was(ConditionType.FAILED):
+    if is_finished(observed.status):
         return finished(view)
     for check in CHECKS:
         verdict = check(view)

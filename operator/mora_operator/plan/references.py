@@ -44,10 +44,8 @@ def direct(key: JobKey, raw: Mapping[str, Any]) -> tuple[JobKey, ...]:
     return tuple(dict.fromkeys(JobKey(kind, key.namespace, name) for kind, name in found))
 
 
-def follow(key: JobKey, get: Callable[[JobKey], Object | None]) -> References:
-    """All references of a job among the jobs that exist; `get` gives one of them."""
-    job = get(key)
-    first = direct(key, job) if job is not None else ()
+def follow(key: JobKey, first: tuple[JobKey, ...], get: Callable[[JobKey], Object | None]) -> References:
+    """All references of a job among the jobs that exist. `first` are its direct ones; `get` gives a job."""
     reached: dict[JobKey, Object] = {}
     frontier, cycle = list(first), False
     while frontier:

@@ -127,3 +127,14 @@ class View:
             return None
         heard = (self.observed.status.get("progress") or {}).get("lastUpdatedTime")
         return (self.now - max(self.started, time_of(heard) if heard else self.started)).total_seconds()
+
+
+def newest_attempt(status: Mapping[str, Any]) -> int:
+    """Index of a job's newest attempt, as its status tells; 0 where there is none."""
+    index: int = (status.get("attempts") or {}).get("current", 0)
+    return index
+
+
+def is_finished(status: Mapping[str, Any]) -> bool:
+    """Whether the job has come to its end, good or bad."""
+    return is_true(status, ConditionType.COMPLETE) or is_true(status, ConditionType.FAILED)

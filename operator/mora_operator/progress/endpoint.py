@@ -18,6 +18,7 @@ from mora_jobs.api import Desired, ProgressReply, ProgressReport, reports
 from mora_jobs.api.progress import MAX_BODY_BYTES
 
 from ..kube.client import Invalid, Kube, KubeError
+from ..plan.view import newest_attempt
 from ..reconciler import first_fault, read_job
 from ..render.objects import Attempt, service_account
 from ..render.uris import globalise
@@ -25,7 +26,7 @@ from ..resources import JOBS, JobKey, Object
 from ..settings import Settings
 from .authentication import Authenticator, Unauthenticated
 from .job_cache import JobCache
-from .writer import ProgressWriter, newest
+from .writer import ProgressWriter
 
 log = logging.getLogger(__name__)
 PLURALS = {resource.plural: kind for kind, resource in JOBS.items()}
@@ -130,7 +131,7 @@ class ProgressEndpoint:
             raise Refused(404, "there is no such kind")
         key, index = JobKey(PLURALS[path["plural"]], path["namespace"], path["name"]), int(path["attempt"])
         raw = await self._jobs.get(key)
-        if raw is None or index > newest(raw):
+        if raw is None or index > newest_attempt(raw.get("status") or {}):
             raw = await self._jobs.get(key, fresh=True)
         if raw is None:
             raise Refused(404, "there is no such job")
@@ -141,9 +142,10 @@ class ProgressEndpoint:
             raise Refused(401, str(error)) from None
         if user != f"system:serviceaccount:{key.namespace}:{service_account(attempt)}":
             raise Refused(403, "the token belongs to another ServiceAccount than the job's")
-        if index < newest(raw):
+        newest = newest_attempt(raw.get("status") or {})
+        if index < newest:
             raise Refused(410, f"attempt {index} is over")
-        if index > newest(raw):
+        if index > newest:
             raise Refused(409, f"attempt {index} has not begun, as far as status tells")
         return key, attempt, raw
 

@@ -20,6 +20,7 @@ from mora_jobs.api.reports import RESULTS
 
 from ..kube.client import Conflict, Invalid, Kube, KubeError, NotFound
 from ..plan.conditions import is_true, merge, no, yes
+from ..plan.view import newest_attempt
 from ..resources import JobKey, Object
 from ..settings import Settings
 from ..times import text_of
@@ -128,9 +129,11 @@ class ProgressWriter:
         """Write it onto the job as it is now. False where there is no such job, or its attempt is over."""
         for tried in range(TRIES):
             raw = await self._jobs.get(key, fresh=tried > 0)
-            if raw is None or raw["metadata"]["uid"] != pending.uid or newest(raw) > pending.attempt:
+            if raw is None or raw["metadata"]["uid"] != pending.uid:
                 return False
             status = raw.get("status") or {}
+            if newest_attempt(status) > pending.attempt:
+                return False
             if "exit" not in pending.fields and is_stale(status, pending.at):
                 return True
             members = standing(status, key.kind, pending.attempt) | pending.fields
@@ -150,12 +153,6 @@ class ProgressWriter:
             self._jobs.put(key, written)
             return True
         raise conflict
-
-
-def newest(raw: Object) -> int:
-    """Index of a job's newest attempt, as its status tells."""
-    index: int = ((raw.get("status") or {}).get("attempts") or {}).get("current", 0)
-    return index
 
 
 def is_stale(status: Object, at: datetime) -> bool:

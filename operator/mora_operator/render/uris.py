@@ -1,9 +1,10 @@
 """URIs of a job: which of them are volumes to mount, and what they are called inside a pod."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from mora_jobs.api import Model
+from mora_jobs.api.uris import leaves, mapped, without_cluster
 
 from .names import VOLUMES
 
@@ -14,8 +15,8 @@ _M = TypeVar("_M", bound=Model)
 
 def uris(job: Model) -> Iterator[tuple[str, str]]:
     """Every URI of a job's spec with its path, e.g. ("spec.rewards[0].classifier.model.uri", "pvc://models/rm")."""
-    for path, value in _texts(_own(job.to_dict()["spec"]), "spec"):
-        if path.rsplit(".", 1)[-1] in ("uri", "url", "baseURL"):
+    for path, value in leaves(without_cluster(job.to_dict()["spec"]), "spec"):
+        if isinstance(value, str) and path.rsplit(".", 1)[-1] in ("uri", "url", "baseURL"):
             yield path, value
 
 
@@ -43,7 +44,7 @@ def localise(job: _M) -> _M:
         return value
 
     document = job.to_dict()
-    document["spec"] |= _map(_own(document["spec"]), inside)
+    document["spec"] |= mapped(without_cluster(document["spec"]), inside)
     return type(job).model_validate(document)
 
 
@@ -56,28 +57,4 @@ def globalise(report: Any) -> Any:
             return PVC + value.removeprefix(prefix)
         return value
 
-    return _map(report, outside)
-
-
-def _own(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec without its pods, whose annotations and volumes may have members of the same names."""
-    return {name: value for name, value in spec.items() if name != "cluster"}
-
-
-def _map(value: Any, change: Callable[[Any, str], Any], field: str = "") -> Any:
-    if isinstance(value, Mapping):
-        return {key: _map(item, change, key) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_map(item, change, field) for item in value]
-    return change(value, field)
-
-
-def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _texts(item, f"{path}.{key}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _texts(item, f"{path}[{index}]")
+    return mapped(report, outside)
