@@ -10,6 +10,7 @@ from .base import Model
 
 _J = TypeVar("_J", bound=Model)
 FILE = "file://"
+PVC = "pvc://"
 
 
 def uris(job: Model) -> Iterator[tuple[str, str]]:
@@ -32,6 +33,21 @@ def _absolute(folder: Path, value: Any, field: str) -> Any:
     if field == "uri" and isinstance(value, str) and value.startswith(FILE) and not value.startswith("file:///"):
         return FILE + normpath(folder.absolute() / value.removeprefix(FILE))
     return value
+
+
+def mount(job: _J, folder_of: Callable[[str], str | None]) -> _J:
+    """The job with pvc://claim/path as file://folder/path, where `folder_of(claim)` knows the claim's folder."""
+
+    def inside(value: Any, field: str) -> Any:
+        if field != "uri" or not isinstance(value, str) or not value.startswith(PVC):
+            return value
+        claim, _, path = value.removeprefix(PVC).partition("/")
+        folder = folder_of(claim)
+        return value if folder is None else f"{FILE}{folder}/{path}"
+
+    document = job.to_dict()
+    document["spec"] |= mapped(without_cluster(document["spec"]), inside)
+    return type(job).model_validate(document)
 
 
 def without_cluster(spec: dict[str, Any]) -> dict[str, Any]:

@@ -84,6 +84,14 @@ def _add_local(commands: Commands) -> None:
         metavar="KIND/NAME.spec.path=value",
         help="replace one member of a manifest; the value is YAML, null removes it; may be repeated",
     )
+    run.add_argument(
+        "--volume",
+        dest="volumes",
+        action="append",
+        default=[],
+        metavar="CLAIM=FOLDER",
+        help="a folder in the place of a PersistentVolumeClaim, for pvc://CLAIM/… URIs; may be repeated",
+    )
     run.add_argument("--dashboard", action="store_true", help="also start Ray's dashboard")
 
     validate = _command(

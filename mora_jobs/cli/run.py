@@ -8,7 +8,7 @@ from mora_jobs.local.run import Options, run
 
 
 def main(given: argparse.Namespace) -> int:
-    options = Options(given.paths, given.workdir, given.sets, given.dashboard)
+    options = Options(given.paths, given.workdir, given.sets, given.volumes, given.dashboard)
     try:
         return run(options, Console())
     except KeyboardInterrupt:  # before the drivers are there

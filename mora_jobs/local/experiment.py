@@ -16,6 +16,7 @@ from mora_jobs.errors import UserError
 from .overrides import Overrides
 from .record import INPUTS
 from .supervisor import Step
+from .volumes import Volumes
 from .workdir import Object, Workdir
 
 SHOWN = 8
@@ -31,18 +32,15 @@ class Refused(Exception):
         super().__init__("\n".join(self.lines))
 
 
-def plan(paths: Iterable[Path], sets: Iterable[str], workdir: Workdir) -> list[Step]:
+def plan(paths: Iterable[Path], sets: Iterable[str], volumes: Iterable[str], workdir: Workdir) -> list[Step]:
     """The steps of a run, needed ones first. Raises Refused with every fault of the manifests."""
-    overrides = Overrides(sets)
+    overrides, folders = Overrides(sets), Volumes(volumes)
     loaded = validation.load(paths, overrides.change)
     overrides.check_used()
-    faults = validation.check(loaded, "local")
-    for each in loaded:
-        for path in validation.claims(each.job) if each.job else []:
-            message = "`mora run` has no volumes; use file:// with the folder where it lies"
-            faults.append(each.fault(path, message, "VolumeNotAvailable"))
+    faults = [*validation.check(loaded, "local"), *folders.faults(loaded)]
     if faults:
         raise Refused(faults)
+    loaded = folders.mounted(loaded)
     steps = {}
     for each in loaded:
         resolved = validation.resolve(each, loaded, workdir.root)

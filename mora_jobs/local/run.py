@@ -37,6 +37,7 @@ class Options:
     paths: Sequence[Path]
     workdir: Path | None = None
     sets: Sequence[str] = ()
+    volumes: Sequence[str] = ()
     dashboard: bool = False
 
 
@@ -44,7 +45,7 @@ def run(options: Options, console: Console) -> int:
     """Run the experiment; returns the exit code. Raises UserError or Refused before anything is written."""
     began = time.monotonic()
     workdir = Workdir(options.workdir or default_workdir(options.paths))
-    steps = plan(options.paths, options.sets, workdir)
+    steps = plan(options.paths, options.sets, options.volumes, workdir)
     there = capacity.machine()
     before = workdir.objects()
     check_same(steps, before, workdir)

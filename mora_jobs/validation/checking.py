@@ -8,7 +8,7 @@ from mora_jobs.api import Job, ResolvedJob
 from mora_jobs.api.crosscheck import Problem, problems, relative_uris, shared_outputs
 from mora_jobs.api.references import JobKey, key_of
 from mora_jobs.api.resolving import resolve as resolve_references
-from mora_jobs.api.uris import make_absolute, uris
+from mora_jobs.api.uris import make_absolute
 
 from .fault import Fault
 from .loading import Loaded
@@ -56,11 +56,6 @@ def _problems(job: Job, jobs: Mapping[JobKey, Job], target: Target) -> Iterator[
     yield from shared_outputs(job, jobs)
     if target == "cluster":
         yield from relative_uris(job)
-
-
-def claims(job: Job) -> list[str]:
-    """Paths of the pvc:// URIs of a job: `mora run` has no such volumes."""
-    return [path for path, uri in uris(job) if uri.startswith("pvc://")]
 
 
 def _with_jobs(loaded: Sequence[Loaded]) -> Iterator[tuple[Loaded, Job]]:

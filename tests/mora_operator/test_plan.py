@@ -70,8 +70,16 @@ def waiting_for(**status: Any) -> References:
         ),
         pytest.param(
             rollout_job(),
-            observed(rayjob(**RUNNING, rayClusterStatus={"desiredWorkerReplicas": 2, "readyWorkerReplicas": 1}), progress=REPORTED),
+            observed(
+                rayjob(**RUNNING, rayClusterStatus={"desiredWorkerReplicas": 2, "readyWorkerReplicas": 1}),
+                progress=REPORTED, conditions=[condition("ClusterReady")],
+            ),
             "Running", {"InputsReady", "Ready", "Degraded"}, None, id="a worker was lost",
+        ),
+        pytest.param(
+            rollout_job(),
+            observed(rayjob(**RUNNING, rayClusterStatus={"desiredWorkerReplicas": 2, "readyWorkerReplicas": 1}), progress=REPORTED),
+            "Running", {"InputsReady", "Ready"}, None, id="a worker does not answer yet",
         ),
         pytest.param(
             rollout_job(), observed(rayjob(suspend=True), queue="q"), "Queued", {"InputsReady", "Reconciling"}, None,

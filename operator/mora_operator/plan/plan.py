@@ -209,10 +209,13 @@ def _running(view: View, rayjob: RayJob) -> Verdict:
     message = f"{rayjob.name} runs on {rayjob.cluster_name}"
     cluster = yes(ConditionType.CLUSTER_READY, "ClusterReady", f"{rayjob.cluster_name} is ready")
     silent, degraded, again = view.silent_seconds() or 0.0, None, None
+    short = f"{rayjob.ready_workers} of {rayjob.workers} workers are ready"
     if rayjob.ready_workers < rayjob.workers:
-        lost = f"{rayjob.ready_workers} of {rayjob.workers} workers are ready"
-        degraded = yes(ConditionType.DEGRADED, "WorkerLost", lost)
-        cluster = no(ConditionType.CLUSTER_READY, "WorkersPending", lost)
+        cluster = no(ConditionType.CLUSTER_READY, "WorkersPending", short)
+    # KubeRay submits when the pods run, which is before their readiness probes have answered: not yet is not lost.
+    were_ready = view.was(ConditionType.CLUSTER_READY) or view.was(ConditionType.DEGRADED)
+    if rayjob.ready_workers < rayjob.workers and were_ready:
+        degraded = yes(ConditionType.DEGRADED, "WorkerLost", short)
     elif silent >= HEARTBEAT_SECONDS:
         heard = text_of(view.now - timedelta(seconds=silent))
         degraded = yes(ConditionType.DEGRADED, "HeartbeatStale", f"the driver was last heard of at {heard}")

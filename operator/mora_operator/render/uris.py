@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from mora_jobs.api import Model
-from mora_jobs.api.uris import leaves, mapped, without_cluster
+from mora_jobs.api.uris import PVC, leaves, mapped, mount, without_cluster
 
 from .names import VOLUMES
 
 REMOTE = ("hf://", "s3://", "gs://", "az://", "http://", "https://")
-PVC = "pvc://"
 _M = TypeVar("_M", bound=Model)
 
 
@@ -37,15 +36,7 @@ def is_remote(job: Model) -> bool:
 
 def localise(job: _M) -> _M:
     """The job as its pods see it: pvc://claim/path is file:///mnt/mora/volumes/claim/path."""
-
-    def inside(value: Any, field: str) -> Any:
-        if field == "uri" and isinstance(value, str) and value.startswith(PVC):
-            return f"file://{VOLUMES}/" + value.removeprefix(PVC)
-        return value
-
-    document = job.to_dict()
-    document["spec"] |= mapped(without_cluster(document["spec"]), inside)
-    return type(job).model_validate(document)
+    return mount(job, lambda claim: f"{VOLUMES}/{claim}")
 
 
 def globalise(report: Any) -> Any:

@@ -4,7 +4,7 @@ import io
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -44,10 +44,10 @@ def run(experiment: Experiment, fake_ray: None, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("mora_jobs.local.supervisor.free_memory", lambda: 64 * 2**30)
     monkeypatch.setattr("mora_jobs.local.run.write_report", lambda workdir, console: None)
 
-    def start(*sets: str, terminal: bool = False) -> tuple[int, str]:
+    def start(*sets: str, terminal: bool = False, volumes: Sequence[str] = ()) -> tuple[int, str]:
         text = io.StringIO()
         console = Console(file=text, width=140, force_terminal=terminal)
-        code = run_options(Options([experiment.folder], experiment.workdir, sets), console)
+        code = run_options(Options([experiment.folder], experiment.workdir, sets, volumes), console)
         return code, text.getvalue()
 
     return start

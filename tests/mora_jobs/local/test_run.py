@@ -48,6 +48,40 @@ def test_jobs_run_in_the_order_of_their_references_and_independent_ones_side_by_
     assert "1 job, complete" in report.read_text()
 
 
+def test_manifests_of_a_cluster_run_here_with_folders_in_the_place_of_claims(experiment, run):
+    experiment.rollout("one")
+    volume = experiment.folder.parent / "volume"
+    volume.mkdir()
+    (experiment.folder / "prompts.jsonl").rename(volume / "prompts.jsonl")
+    experiment.change(
+        "RolloutJob/one", prompts={"uri": "pvc://data/prompts.jsonl"}, output={"uri": "pvc://data/runs/one"}
+    )
+    code, printed = run(volumes=[f"data={volume}"])
+    assert code == 0, printed
+    status = experiment.status("RolloutJob/one")["status"]
+    assert status["outputs"][0]["uri"] == f"file://{volume}/runs/one/steps"
+    assert experiment.status("RolloutJob/one")["spec"]["prompts"]["uri"] == f"file://{volume}/prompts.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("volumes", "line"),
+    [
+        (["data"], "--volume data: is not of the form CLAIM=FOLDER"),
+        (["Data=/"], "--volume Data=/: is not of the form CLAIM=FOLDER"),
+        (["data=/no/such"], "--volume data=/no/such: there is no such folder"),
+        (["data=/", "data=/"], "--volume data=/: data is given twice"),
+        (["data=/", "other=/"], "--volume other: no manifest has a URI on this claim"),
+    ],
+)
+def test_volumes_that_cannot_be(experiment, run, volumes, line):
+    experiment.rollout("one")
+    experiment.change("RolloutJob/one", model={"uri": "pvc://data/model"})
+    with pytest.raises(UserError) as refused:
+        run(volumes=volumes)
+    assert str(refused.value) == line
+    assert not experiment.workdir.exists()
+
+
 def test_a_failure_stops_what_depends_on_it_and_nothing_else_and_running_again_goes_on(experiment, run):
     experiment.rollout("bad", end="App", steps="2")
     experiment.rollout("good", steps="4")

@@ -9,7 +9,7 @@ import pytest
 from manifest_table import minimal, parts, put
 
 from mora_jobs.errors import UserError
-from mora_jobs.validation import check, claims, load, resolve
+from mora_jobs.validation import check, load, resolve
 
 TOOL = {"name": "beside", "http": {"url": "http://a"}}
 PREFERENCES = {"spec.data": {"preferences": {"uri": "file://p"}}, "spec.pairs": {"rule": "Dataset"}}
@@ -211,11 +211,3 @@ def test_resolving(tmp_path: Path) -> None:
     assert resolved.import_paths == [str(experiment)]
     assert type(resolved).load(resolved.dump()) == resolved
     assert [each.doc for each in loaded] == before
-
-
-def test_claims_exist_in_clusters_only(tmp_path: Path) -> None:
-    loaded = load([write(tmp_path, {"RolloutJob": {"spec.model.uri": "pvc://models/m"}})])
-    assert check(loaded, "cluster")
-    job = loaded[0].job
-    assert job is not None
-    assert claims(job) == ["spec.model.uri"]
