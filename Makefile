@@ -24,7 +24,7 @@ quickstart: .venv/.dev  ## one experiment from rollouts to the Pareto front, on 
 	$(BIN)/mora run -f examples/quickstart --workdir $(WORKDIR)
 
 test: .venv/.dev  ## what must hold, in less than 10 minutes
-	KUBEBUILDER_ASSETS="$$(hack/control-plane/assets)" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not e2e and not gpu"
+	KUBEBUILDER_ASSETS="$$(hack/tools/build test)" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not e2e and not gpu"
 
 lint: .venv/.dev  ## style, types, import contracts
 	$(BIN)/ruff check .
@@ -35,6 +35,7 @@ lint: .venv/.dev  ## style, types, import contracts
 generate: .venv/.dev  ## crds/ and the API reference, from mora_jobs.api
 	$(BIN)/python -m mora_jobs.api crds
 	$(BIN)/python -m mora_jobs.api charts/mora-operator/files/crds
+	hack/chart/docs  # the chart's README from its values
 
 e2e: .venv/.dev  ## the slow tests, and those that need a cluster (KUBECONFIG)
 	$(BIN)/pytest -m "slow or e2e"
