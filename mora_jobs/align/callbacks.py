@@ -19,7 +19,7 @@ class Pulse(TrainerCallback):
     """Tells the driver about every step, and does what it answers, at the same step on all workers."""
 
     def __init__(self, task: Task, world: int, rank: int, pairs: int, report: Callable[[Note], Desire]) -> None:
-        self.stopped = False
+        self.stopped, self.begun = False, 0
         self._name, self._world, self._rank, self._report = task.name, world, rank, report
         trainer = task.spec.trainer
         self._epochs_per_step = trainer.per_device_batch_size * trainer.gradient_accumulation * world / pairs
@@ -43,7 +43,9 @@ class Pulse(TrainerCallback):
         if self._rank == 0:
             figures = {name: float(value) for name, value in logs.items() if name != "epoch"}
             desire = self._report(
-                Note(self._name, "Training", state.global_step, args.max_steps, epoch, figures, self._saved)
+                Note(
+                    self._name, "Training", state.global_step, args.max_steps, epoch, figures, self._saved, self.begun
+                )
             )
         desire = self._agreed(desire, args.device)
         control.should_save |= desire is not Desire.CONTINUE

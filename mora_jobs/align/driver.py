@@ -69,7 +69,7 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> AlignmentResult:
         how.names,
         ids,
         plan.points,
-        {point.name: f"{store.uri}/points/{point.name}" for point in plan.points},
+        store.uri,
         {name: values[name] for name in models},
     )
     document = results.document(

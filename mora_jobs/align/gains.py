@@ -30,13 +30,13 @@ class Results:
         rewards: Sequence[str],
         prompts: Sequence[str],
         points: Sequence[Point],
-        uris: Mapping[str, str],
+        root: str,
         values: Mapping[str, Floats],
     ) -> None:
-        """`uris`: where each point lies; `values`: [P, R] by point, BASE among them. Prompts on which any policy lacks a
+        """`root`: URI of the artifacts, with the policies in points/; `values`: [P, R] by point, BASE among them. Prompts on which any policy lacks a
         score of an objective are left out for all: policies are compared on the same prompts."""
         self.objectives, self.weights, self.rewards = tuple(objectives), weights, tuple(rewards)
-        self.points, self.uris = tuple(points), dict(uris)
+        self.points, self.root = tuple(points), root
         columns = [self.rewards.index(name) for name in objectives]
         stacked = np.stack([values[name] for name in self.names])
         kept = ~np.isnan(stacked[:, :, columns]).any(axis=(0, 2))
@@ -114,7 +114,8 @@ class Results:
         details = {
             name: {
                 "weights": {} if index == 0 else self.points[index - 1].weights,
-                "checkpointURI": self.uris.get(name),
+                # Relative: the artifacts have the same digest wherever they lie, and may be moved.
+                "checkpoint": None if index == 0 else f"points/{name}",
                 "otherRewards": {self.rewards[o]: _known(self.means[index, o]) for o in others},
                 "improvements": [] if index == 0 else [gain.to_json() for gain in self.improvements(index)],
             }
@@ -135,7 +136,7 @@ class Results:
             name=name,
             weights={key: api.number(value) for key, value in weights.items()},
             values=_numbers(self.objectives, self.front.values[index]),
-            checkpoint_uri=self.uris.get(name),
+            checkpoint_uri=None if index == 0 else f"{self.root}/points/{name}",
         )
 
     def _stages(self) -> list[StageStatus]:

@@ -24,3 +24,5 @@ class Note:
     figures: dict[str, float] = field(default_factory=dict)
     checkpoint: int = 0
     """Step of the newest checkpoint."""
+    begun: int = 0
+    """Step of the checkpoint that this attempt went on from."""

@@ -51,6 +51,7 @@ class _Progress:
         self._finished_before = finished
         self._asked = Desired.CONTINUE
         self._rate = Rate()
+        self._begun: set[str] = set()
 
     def heed(self) -> Desire:
         """What the trainings shall do now. A request to save is passed on once."""
@@ -71,6 +72,10 @@ class _Progress:
         if note.stage != "Training":
             self._reporter.update(note.completed, note.total, "Pairs", stage=note.stage)
             return
+        if note.training not in self._begun:
+            self._begun.add(note.training)
+            whence = f"goes on after step {note.begun}" if note.begun else "begins"
+            log.info("training %s %s, %d steps in all", note.training, whence, note.total)
         trained = {name: each for name, each in notes.items() if each.stage == "Training"}
         steps = sum(each.completed for each in trained.values())
         # What has not started yet, or was done by an earlier attempt, is taken to be as long as this one.

@@ -137,6 +137,7 @@ def _train(task: Task, report: Report, callbacks: Sequence[TrainerCallback], scr
     step = 0 if found is None else found[1]
     if seat.share(step) != step:  # also waits: nobody may tidy up what another is still reading
         raise RuntimeError(f"training {task.name}: the workers read checkpoints of different steps")
+    pulse.begun = step
     trainer.train(resume_from_checkpoint=None if found is None else str(found[0]))
     if pulse.stopped:
         return False

@@ -19,7 +19,7 @@ def to_document(
 
     {objectives, referencePoint, hypervolume, knee, points: [{name, values: {objective: v}, onFront, contribution,
     …details[name]}], prompts: [id], perPrompt: {name: [[K values] per prompt]}}.  details: further fields by point, such
-    as weights and checkpointURI.
+    as weights and checkpoint (its folder beside pareto.json).
     """
     members = set(assessment.members)
     points = [

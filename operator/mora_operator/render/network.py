@@ -7,7 +7,7 @@ from mora_jobs.api.cluster import Egress
 
 from ..resources import Object
 from ..settings import Settings
-from .uris import is_remote
+from .uris import endpoint_ports, uses_stores
 
 DASHBOARD_PORT = 8265
 EVERYWHERE: tuple[Object, ...] = ({"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}})
@@ -32,8 +32,12 @@ def network_policy(job: Job, references: Iterable[Job], selector: Mapping[str, s
         {"to": [dns, NODE_LOCAL_DNS], "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]},
         {"to": [operator], "ports": [{"port": settings.progress_port, "protocol": "TCP"}]},
     ]
-    if any(is_remote(each) for each in (job, *references)):
+    if any(uses_stores(each) for each in (job, *references)):
         egress.append({"to": list(EVERYWHERE), "ports": [{"port": 443, "protocol": "TCP"}]})
+    if endpoints := sorted(endpoint_ports(job)):
+        # An endpoint may be a pod, and to some network plugins no address range covers pods.
+        ports = [{"port": port, "protocol": "TCP"} for port in endpoints]
+        egress.append({"to": [*EVERYWHERE, {"namespaceSelector": {}}], "ports": ports})
     egress += [_extra(rule) for rule in job.spec.cluster.network_policy.extra_egress]
     return {
         "podSelector": {"matchLabels": dict(selector)},

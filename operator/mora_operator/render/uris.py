@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from mora_jobs.api import Model
 from mora_jobs.api.uris import PVC, leaves, mapped, mount, without_cluster
 
 from .names import VOLUMES
 
-REMOTE = ("hf://", "s3://", "gs://", "az://", "http://", "https://")
+STORES = ("hf://", "s3://", "gs://", "az://")
+PORTS = {"http": 80, "https": 443}
 _M = TypeVar("_M", bound=Model)
 
 
@@ -29,9 +31,15 @@ def claims(job: Model) -> set[str]:
     return {claim for _, uri in uris(job) if (claim := claim_of(uri)) is not None}
 
 
-def is_remote(job: Model) -> bool:
-    """Whether a job reads or writes outside the cluster's volumes."""
-    return any(uri.startswith(REMOTE) for _, uri in uris(job))
+def uses_stores(job: Model) -> bool:
+    """Whether a job reads or writes in stores that are reached over HTTPS."""
+    return any(uri.startswith(STORES) for _, uri in uris(job))
+
+
+def endpoint_ports(job: Model) -> set[int]:
+    """TCP ports of the HTTP endpoints that a job names, e.g. 8000 for `baseURL: http://vllm.models.svc:8000/v1`."""
+    urls = (urlsplit(uri) for _, uri in uris(job))
+    return {url.port or PORTS[url.scheme] for url in urls if url.scheme in PORTS}
 
 
 def localise(job: _M) -> _M:

@@ -101,8 +101,7 @@ def results(rows: dict[str, list[list[float]]], stages: bool = False, spread: fl
     points = [
         Point(name, {"a": 0.5, "b": 0.5}, ((name, 1.0),), "ab"[i] if stages else "") for i, name in enumerate(names)
     ]
-    uris = {name: f"file:///out/{name}" for name in names}
-    return Results(["a", "b"], {"a": 0.5, "b": 0.5}, ["a", "b", "judge"], ["x", "y", "z"], points, uris, values)
+    return Results(["a", "b"], {"a": 0.5, "b": 0.5}, ["a", "b", "judge"], ["x", "y", "z"], points, "file:///out", values)
 
 
 FRONT = {BASE: [0.4, 0.4, 0.5], "left": [0.6, 0.3, 0.5], "knee": [0.58, 0.58, 0.6], "right": [0.3, 0.6, 0.5]}
@@ -116,7 +115,10 @@ def test_the_front_its_volume_and_its_knee():
     # 0.6 × 0.3 + 0.58 × 0.28 + 0.3 × 0.02 by hand, against the origin
     assert float(status.hypervolume) == pytest.approx(0.6 * 0.3 + 0.58 * 0.28 + 0.3 * 0.02)
     assert status.reference_point == ["0", "0"]
-    assert status.front[1].checkpoint_uri == "file:///out/knee"
+    assert status.front[1].checkpoint_uri == "file:///out/points/knee"
+    places = {point["name"]: point["checkpoint"] for point in found.document()["points"]}
+    assert places[BASE] is None
+    assert places["knee"] == "points/knee", "relative, so that the artifacts can be moved"
 
 
 def test_gains_of_the_knee_in_points_and_percent_with_paired_intervals():
@@ -133,12 +135,12 @@ def test_prompts_without_a_score_under_some_policy_are_left_out_for_all():
     values = {name: np.array([[0.2, 0.2], [0.8, 0.8]]) for name in (BASE, "p")}
     values["p"] = np.array([[np.nan, 0.2], [0.9, 0.8]])
     point = Point("p", {}, (("p", 1.0),))
-    found = Results(["a", "b"], {"a": 0.5, "b": 0.5}, ["a", "b"], ["x", "y"], [point], {}, values)
+    found = Results(["a", "b"], {"a": 0.5, "b": 0.5}, ["a", "b"], ["x", "y"], [point], "file:///out", values)
     assert found.prompts == ("y",)
     assert found.document()["promptsLeftOut"] == 1
     assert found.front.values.tolist() == [[0.8, 0.8], [0.9, 0.8]]
     with pytest.raises(UserError, match="no prompt has a score of every objective"):
-        Results(["a", "b"], {}, ["a", "b"], ["x", "y"], [point], {}, values | {BASE: np.full((2, 2), np.nan)})
+        Results(["a", "b"], {}, ["a", "b"], ["x", "y"], [point], "file:///out", values | {BASE: np.full((2, 2), np.nan)})
 
 
 def test_the_forgetting_matrix_shows_what_each_stage_did_to_all_objectives():
@@ -153,7 +155,7 @@ def test_the_forgetting_matrix_shows_what_each_stage_did_to_all_objectives():
 def test_one_objective_is_enough():
     values = {name: np.array([[v], [v + 0.1]]) for name, v in ((BASE, 0.3), ("policy", 0.5))}
     point = Point("policy", {"a": 1.0}, (("policy", 1.0),))
-    found = Results(["a"], {"a": 1.0}, ["a"], ["x", "y"], [point], {}, values)
+    found = Results(["a"], {"a": 1.0}, ["a"], ["x", "y"], [point], "file:///out", values)
     status = found.result()
     assert float(status.pareto.hypervolume) == pytest.approx(0.55)
     assert [each.name for each in status.pareto.front] == ["policy"]

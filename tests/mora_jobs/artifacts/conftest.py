@@ -48,7 +48,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of an S3 server with one bucket, in the environment of this process and its children."""
     binary = versitygw()
     if binary is None:
-        pytest.skip("no versitygw binary (hack/control-plane/assets builds it): the store is not tested on S3")
+        pytest.skip("no versitygw binary (hack/tools/build test builds it): the store is not tested on S3")
     folder = tmp_path_factory.mktemp("s3")
     (folder / BUCKET).mkdir()
     endpoint = f"http://127.0.0.1:{free_port()}"

@@ -231,8 +231,7 @@ class Experiment:
             values[point.name] = np.clip(level + shift + noise, 0, 1)
         ids = [f"h{i}" for i in range(prompts)]
         weights = dict.fromkeys(objectives, 1 / len(objectives))
-        uris = {point.name: f"{store.uri}/points/{point.name}" for point in made}
-        results = Results(objectives, weights, rewards, ids, made, uris, values)
+        results = Results(objectives, weights, rewards, ids, made, store.uri, values)
         curve = [
             {"training": each, "step": step, "values": dict.fromkeys(rewards, 0.4 + 0.003 * step)}
             for each in trained
