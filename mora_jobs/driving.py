@@ -12,7 +12,7 @@ from mora_jobs.artifacts.document import write_json
 from mora_jobs.artifacts.identity import is_claimed, is_complete
 from mora_jobs.artifacts.store import Store
 from mora_jobs.errors import UserError
-from mora_jobs.progress import exits, logs
+from mora_jobs.progress import exits, logs, memory
 from mora_jobs.progress.reporter import Reporter
 from mora_jobs.progress.wire import Wire
 from mora_jobs.stopping import STOP_SECONDS, Stopped, StopSignals
@@ -28,14 +28,14 @@ def drive(job_file: Path, signals: StopSignals) -> int:
     reporter = Reporter(Wire.from_environment())
     kept_log = logs.set_up(lambda: reporter.stage)
     signals.listen(reporter.stop)
-    store, result = None, None
+    store, result, kills_before = None, None, memory.kills()
     try:
         resolved = _load(job_file)
         store = Store(resolved.job.spec.output.uri)
         result = _driver(resolved)(resolved, reporter)
         record = _success(result)
     except (Exception, SystemExit, Stopped) as error:
-        record = exits.describe(error)
+        record = memory.judge(exits.describe(error), kills_before)
         _tell(record, error)
     finally:
         signals.close()

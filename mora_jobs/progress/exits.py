@@ -23,6 +23,8 @@ KNOWN: tuple[tuple[str, str, ExitClass, str], ...] = (
     (r"", r"Free memory on device .* is less than desired GPU memory", ExitClass.APP, "AcceleratorOutOfMemory"),
     (r"MemoryError", r"", ExitClass.APP, "OutOfMemory"),
     (r"OutOfMemoryError", r"", ExitClass.APP, "OutOfMemory"),
+    # What Ray says of an actor that its own watch on the node's memory has killed.
+    (r"ActorDiedError", r"running low on memory", ExitClass.APP, "OutOfMemory"),
     (r"OutOfDiskError", r"", ExitClass.INFRA, "OutOfDisk"),
     (r"StoreUnavailable", r"", ExitClass.INFRA, "StoreUnavailable"),
     (r"NodeDiedError|LocalRayletDiedError|OwnerDiedError", r"", ExitClass.INFRA, "NodeLost"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mora_jobs.api import KINDS, Job
+from mora_jobs.api import KINDS, Job, Phase
 from mora_jobs.api.crosscheck import KUEUE_QUEUE
 
 from .kube.client import AlreadyExists, Conflict, Denied, Invalid, Kube, NotFound
@@ -17,7 +17,8 @@ from .kube.events import Recorder, ready_reason
 from .kube.inspection import LOOK_SECONDS, Inspector
 from .plan.plan import Plan, plan
 from .plan.rayjobs import RayJob, Stage
-from .plan.status import changes, stalled
+from .plan.status import basics, changes, stalled
+from .plan.verdicts import Verdict
 from .plan.view import Observed, is_finished, newest_attempt
 from .render.objects import Attempt, config_map, render
 from .render.rayjob_schema import RayJobSchema, UnsupportedKubeRay
@@ -28,6 +29,10 @@ from .telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 DELETION_SECONDS = 5.0  # a RayJob goes within seconds, and the event that tells so may be lost
+
+
+class NotYetGone(Exception):
+    """An object of a deleted job of the same name, or of its RayJob: the garbage collector takes it away."""
 
 
 class NameTaken(Exception):
@@ -97,6 +102,11 @@ class Reconciler:
             return None
         try:
             await self._act(key, raw, job, todo, observed)
+        except NotYetGone as error:
+            # Not Stalled: Flux and Helm would give up on a job that only waits for the garbage collector.
+            verdict = Verdict(Phase.PROVISIONING, "WaitingForDeletion", str(error), reconciling=True)
+            await self._write(key, raw, basics(observed, verdict, now))
+            return DELETION_SECONDS
         except (NameTaken, KubeRayMissing, UnsupportedKubeRay, Invalid, Denied) as error:
             reason = REASONS.get(type(error), "ObjectsRefused")
             await self._write(key, raw, stalled(observed, now, reason, str(error)))
@@ -117,11 +127,11 @@ class Reconciler:
         return min(waits, default=None)
 
     async def _observe(self, key: JobKey, raw: Object, now: datetime) -> Observed:
-        metadata = raw["metadata"]
+        metadata, status = raw["metadata"], raw.get("status") or {}
         rayjobs = self._store.rayjobs(key, metadata["uid"])
         newest = max(rayjobs, key=lambda rayjob: rayjob.attempt, default=None)
         return Observed(
-            status=raw.get("status") or {},
+            status=status,
             generation=metadata["generation"],
             deleting="deletionTimestamp" in metadata,
             rayjobs=rayjobs,
@@ -129,6 +139,7 @@ class Reconciler:
             queue=metadata.get("labels", {}).get(KUEUE_QUEUE, ""),
             workload=self._store.workload(newest.uid) if newest is not None else None,
             obstacle=await self._inspector.obstacle(newest, now),
+            out_of_memory="" if is_finished(status) else await self._inspector.out_of_memory(newest),
         )
 
     async def _act(self, key: JobKey, raw: Object, job: Job, plan: Plan, observed: Observed) -> None:
@@ -161,7 +172,11 @@ class Reconciler:
             return await self._kube.create(resource, namespace, body)
         except AlreadyExists:
             present = await self._kube.get(resource, namespace, name)
-        if owner not in [reference["uid"] for reference in present["metadata"].get("ownerReferences", [])]:
+        owners = present["metadata"].get("ownerReferences", [])
+        if owner not in [reference["uid"] for reference in owners]:
+            ours = body["metadata"]["ownerReferences"][0]
+            if any((each["kind"], each["name"]) == (ours["kind"], ours["name"]) for each in owners):
+                raise NotYetGone(f"{resource.kind} {name} of an earlier {ours['kind']} {ours['name']} is being deleted")
             raise NameTaken(f"{resource.kind} {name} exists and does not belong to this job")
         if resource is CONFIG_MAPS and present.get("data") != body["data"]:
             version = {"resourceVersion": present["metadata"]["resourceVersion"]}

@@ -11,11 +11,11 @@ MORA_E2E_VOLUME           a folder of the cluster's node that this test can writ
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from kubectl import Namespace
+from kubectl import Namespace, Object
 
 
 @pytest.fixture(scope="session")
@@ -27,44 +27,46 @@ def runtime_image() -> str:
 
 
 @pytest.fixture
-def namespace(runtime_image: str, tmp_path: Path) -> Iterator[Namespace]:
-    name = f"mora-e2e-{uuid.uuid4().hex[:6]}"
-    volume = Path(os.environ.get("MORA_E2E_VOLUME", tmp_path)) / name
-    volume.mkdir(parents=True)
-    made = Namespace(name, volume)
+def new_namespace(runtime_image: str, tmp_path: Path) -> Iterator[Callable[[], Namespace]]:
+    """Makes namespaces that enforce Pod Security `restricted`, each with a volume; all of them go at the end."""
+    made: list[Namespace] = []
+
+    def make() -> Namespace:
+        name = f"mora-e2e-{uuid.uuid4().hex[:6]}"
+        volume = Path(os.environ.get("MORA_E2E_VOLUME", tmp_path)) / name
+        volume.mkdir(parents=True)
+        made.append(namespace := Namespace(name, volume))
+        namespace.apply(*objects(name, volume))
+        return namespace
+
+    try:
+        yield make
+    finally:
+        for namespace in made if "MORA_E2E_KEEP" not in os.environ else ():
+            namespace.kubectl("delete", "namespace", namespace.name)
+            namespace.kubectl("delete", "persistentvolume", namespace.name)
+            shutil.rmtree(namespace.volume, ignore_errors=True)
+
+
+@pytest.fixture
+def namespace(new_namespace: Callable[[], Namespace]) -> Namespace:
+    return new_namespace()
+
+
+def objects(name: str, volume: Path) -> list[Object]:
+    """The namespace, and its claim `data` on a folder of the node."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"}
     claim = {"namespace": name, "name": "data"}
-    made.apply(
+    room = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    place = {"hostPath": {"path": str(volume)}, "claimRef": claim, "persistentVolumeReclaimPolicy": "Retain"}
+    asked = {"resources": {"requests": {"storage": "1Gi"}}, "volumeName": name}
+    return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
         {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
             "metadata": {"name": name},
-            "spec": {
-                "capacity": {"storage": "1Gi"},
-                "accessModes": ["ReadWriteMany"],
-                "persistentVolumeReclaimPolicy": "Retain",
-                "storageClassName": "",
-                "hostPath": {"path": str(volume)},
-                "claimRef": claim,
-            },
+            "spec": room | place | {"capacity": {"storage": "1Gi"}},
         },
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": claim,
-            "spec": {
-                "accessModes": ["ReadWriteMany"],
-                "storageClassName": "",
-                "resources": {"requests": {"storage": "1Gi"}},
-                "volumeName": name,
-            },
-        },
-    )
-    try:
-        yield made
-    finally:
-        if "MORA_E2E_KEEP" not in os.environ:
-            made.kubectl("delete", "namespace", name, "--wait=false")
-            made.kubectl("delete", "persistentvolume", name, "--wait=false")
-            shutil.rmtree(volume, ignore_errors=True)
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": claim, "spec": room | asked},
+    ]

@@ -22,9 +22,9 @@ class Namespace:
     name: str
     volume: Path
 
-    def kubectl(self, *args: str, stdin: str | None = None) -> str:
+    def kubectl(self, *args: str, stdin: str | None = None, timeout: float = 120) -> str:
         command = [*shlex.split(os.environ.get("MORA_E2E_EXEC", "")), "kubectl", "-n", self.name, *args]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
         if done.returncode:
             raise AssertionError(f"kubectl {' '.join(args)}: {done.stderr or done.stdout}")
         return done.stdout
@@ -51,6 +51,30 @@ class Namespace:
             time.sleep(1)
         phases = [status.get("phase") for status in seen]
         raise AssertionError(f"{kind}/{name} did not get there in {seconds} s: {phases}, last {json.dumps(seen[-1])}")
+
+    def await_that(self, holds: Callable[[], bool], seconds: float, what: Callable[[], object] = lambda: "") -> None:
+        """Ask until something holds; `what` tells why it does not."""
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, f"not within {seconds} s: {what()}"
+            time.sleep(1)
+
+    def events(self, kind: str, name: str) -> list[Object]:
+        """The events about an object."""
+        found = json.loads(self.kubectl("get", "events.events.k8s.io", "-o", "json"))["items"]
+        return [each for each in found if (each["regarding"]["kind"], each["regarding"]["name"]) == (kind, name)]
+
+    def operator_metric(self, metric: str, name: str) -> list[float]:
+        """The values of a metric of the operator's for a job of this namespace, of all its replicas."""
+        labels = "app.kubernetes.io/name=mora-operator"
+        pods = self.kubectl("get", "pods", "-n", "mora-system", "-l", labels, "-o", "name").split()
+        found = []
+        for pod in pods:
+            place = f"/api/v1/namespaces/mora-system/pods/{pod.removeprefix('pod/')}:8080/proxy/metrics"
+            for line in self.kubectl("get", "--raw", place).splitlines():
+                if line.startswith(metric) and f'namespace="{self.name}"' in line and f'name="{name}"' in line:
+                    found.append(float(line.rsplit(" ", 1)[1]))
+        return found
 
 
 def rows(folder: Path) -> list[Object]:

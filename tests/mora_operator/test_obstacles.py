@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from builders import NOW
 
-from mora_operator.plan.obstacles import Obstacle, found
+from mora_operator.plan.obstacles import Obstacle, found, was_killed_for_memory
 from mora_operator.times import text_of
 
 
@@ -86,3 +86,23 @@ def test_what_cures_itself_or_is_over_is_none(seen: dict[str, Any], told: dict[s
 def test_what_somebody_must_see_to_comes_before_what_is_waited_for() -> None:
     pods = [unschedulable("0/1 nodes are available"), waiting("ErrImagePull", "no such image")]
     assert found(pods, [], NOW) == Obstacle("ImagePullFailed", "tiny-a1-head: x:1: no such image")
+
+
+@pytest.mark.parametrize(
+    ("container", "want"),
+    [
+        ({"state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}, True),
+        ({"state": {"running": {}}, "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}, True),
+        ({"state": {"terminated": {"reason": "Error", "exitCode": 137}}}, False),
+        ({"state": {"running": {}}, "lastState": {}}, False),
+        ({"state": {"waiting": {"reason": "PodInitializing"}}}, False),
+    ],
+)
+def test_a_container_that_ran_into_its_memory_limit_is_seen_also_when_it_was_started_anew(
+    container: dict[str, Any], want: bool
+) -> None:
+    assert was_killed_for_memory(pod(containerStatuses=[{"name": "ray-worker"} | container])) is want
+
+
+def test_a_pod_without_containers_was_not_killed() -> None:
+    assert not was_killed_for_memory(pod())

@@ -1,8 +1,8 @@
-"""Looks at the pods of an attempt that does not come up, and at the events about them. The leader does, now and then."""
+"""Looks at the pods of an attempt that does not come up or has failed, and at the events about them. The leader does."""
 
 from datetime import datetime
 
-from ..plan.obstacles import Obstacle, found, waits
+from ..plan.obstacles import Obstacle, found, waits, was_killed_for_memory
 from ..plan.rayjobs import RayJob, Stage
 from ..resources import ATTEMPT_LABEL, EVENTS, KIND_LABEL, NAME_LABEL, PODS, Object
 from ..times import time_of
@@ -24,9 +24,7 @@ class Inspector:
             return None
         if (now - time_of(rayjob.begun_at or rayjob.created)).total_seconds() < PATIENCE_SECONDS:
             return None
-        labels = {KIND_LABEL: rayjob.owner_kind, NAME_LABEL: rayjob.owner_name, ATTEMPT_LABEL: str(rayjob.attempt)}
-        selector = ",".join(f"{name}={value}" for name, value in labels.items())
-        pods = [pod async for pod in self._kube.list_all(PODS, rayjob.namespace, selector)]
+        pods = await self._pods(rayjob)
         about = [pod["metadata"]["name"] for pod in pods if waits(pod)][:1]
         about += [rayjob.cluster_name] if rayjob.cluster_name else []
         events: list[Object] = []
@@ -34,3 +32,14 @@ class Inspector:
             fields = f"regarding.name={name},type=Warning"
             events += [event async for event in self._kube.list_all(EVENTS, rayjob.namespace, fields=fields)]
         return found(pods, events, now)
+
+    async def out_of_memory(self, rayjob: RayJob | None) -> str:
+        """Name of a pod of an attempt that failed, a container of which was killed at its memory limit; "" if there is none."""
+        if rayjob is None or rayjob.stage is not Stage.FAILED or rayjob.deleting:
+            return ""
+        return next((pod["metadata"]["name"] for pod in await self._pods(rayjob) if was_killed_for_memory(pod)), "")
+
+    async def _pods(self, rayjob: RayJob) -> list[Object]:
+        labels = {KIND_LABEL: rayjob.owner_kind, NAME_LABEL: rayjob.owner_name, ATTEMPT_LABEL: str(rayjob.attempt)}
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        return [pod async for pod in self._kube.list_all(PODS, rayjob.namespace, selector)]

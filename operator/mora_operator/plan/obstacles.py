@@ -57,6 +57,13 @@ def last_told(event: Mapping[str, Any]) -> datetime:
     return time_of(next(time for time in (*times, event["metadata"].get("creationTimestamp")) if time))
 
 
+def was_killed_for_memory(pod: Mapping[str, Any]) -> bool:
+    """Whether a container of the pod ran into its memory limit, now or before it was started anew."""
+    containers = (pod.get("status") or {}).get("containerStatuses") or []
+    ends = [(each.get(when) or {}).get("terminated") or {} for each in containers for when in ("state", "lastState")]
+    return any(end.get("reason") == "OOMKilled" for end in ends)
+
+
 def waits(pod: Mapping[str, Any]) -> bool:
     """Whether events tell more about this pod: it is placed, and its containers have not been made."""
     return (pod.get("status") or {}).get("phase") == "Pending"

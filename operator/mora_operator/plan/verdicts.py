@@ -51,6 +51,10 @@ def ended(view: View, failure: Failure) -> Verdict:
     Only the record is written now. Its objects are deleted when it stands: an operator that dies in between must not
     find an attempt gone that nobody has counted.
     """
+    if failure.type is FailureClass.INFRA and (pod := view.observed.out_of_memory):
+        # To Ray and KubeRay the pod was lost. Every attempt would lose it.
+        what = f"a container of {pod} was killed at its memory limit: raise its limit, or use less; "
+        failure = Failure(FailureClass.APP, "OutOfMemory", what + failure.message)
     if failure.reason == "Stopped":  # by a job that is no longer to be suspended, or a pod that was asked to go
         return _retry(view, failure, {}, 0.0)
     attempts = view.attempts

@@ -30,6 +30,7 @@ class Observed:
     queue: str = ""  # the queue that the job names
     workload: Workload | None = None  # of the newest attempt, where Kueue has one
     obstacle: Obstacle | None = None  # what keeps its pods from coming up
+    out_of_memory: str = ""  # a pod of the attempt that failed, which was killed at its memory limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,144 @@
+"""Pods that are killed in the middle: of the job, of KubeRay, of the operator. What was done stays done."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+
+import pytest
+from experiments import KINDS, code, manifests, prepare
+from kubectl import Namespace, Object, rows
+from tiny_jobs import SECONDS
+
+pytestmark = pytest.mark.e2e
+
+PROMPTS = 200
+SLOW = """
+import time
+
+def length(prompts, responses, **columns):
+    time.sleep(0.05 * len(responses))  # long enough to be killed
+    return [min(len(response) / 64, 1.0) for response in responses]
+"""
+STEPS = 200
+
+
+@pytest.fixture
+def rollout(namespace: Namespace, runtime_image: str) -> Object:
+    """A RolloutJob that scores slowly; not applied yet."""
+    prepare(namespace.volume, PROMPTS)
+    head = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rewards"}}
+    namespace.apply(head | {"data": {"small_rewards.py": SLOW}})
+    job = manifests(runtime_image)[0]
+    job["spec"]["rewards"] = job["spec"]["rewards"][:1]
+    return job
+
+
+@pytest.fixture
+def chain(namespace: Namespace, runtime_image: str) -> list[Object]:
+    """The three jobs, with more steps than can be done before somebody looks; not applied yet."""
+    prepare(namespace.volume)
+    code(namespace)
+    jobs = manifests(runtime_image, steps=STEPS)
+    jobs[2]["spec"]["checkpoint"] = {"intervalSteps": 5}
+    return jobs
+
+
+def kill(namespace: Namespace, *selector: str) -> None:
+    """Kill pods without grace. Where MORA_E2E_KILL says how, by SIGKILL; a forced deletion lets processes end in their time."""
+    found = json.loads(namespace.kubectl("get", "pods", *selector, "-o", "json"))["items"]
+    assert found, selector
+    for pod in found:
+        home, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        if command := os.environ.get("MORA_E2E_KILL"):
+            subprocess.run([*shlex.split(command), home, name], check=True, capture_output=True)
+        else:
+            namespace.kubectl("delete", "pod", name, "-n", home, "--grace-period=0", "--force")
+
+
+def every_prompt_once(namespace: Namespace) -> None:
+    for name in ("rollouts", "scores"):
+        found = [row["id"] for row in rows(namespace.volume / "runs" / "rollout" / name)]
+        assert len(found) == len(set(found)) == PROMPTS, name
+
+
+def begun(status: Object) -> bool:
+    return bool(status.get("progress", {}).get("completed", 0) > 0)
+
+
+def ended(status: Object) -> bool:
+    return "completionTime" in status
+
+
+@pytest.mark.timeout(3 * SECONDS)
+def test_a_worker_pod_killed_in_rollouts(namespace: Namespace, rollout: Object) -> None:
+    namespace.apply(rollout)
+    namespace.await_job("rolloutjob", "rollout", SECONDS, until=begun)
+    kill(namespace, "-l", "ray.io/node-type=worker")
+    seen = namespace.await_job("rolloutjob", "rollout", 2 * SECONDS, until=ended)
+    print(namespace.kubectl("get", "rlj", "-o", "wide"), json.dumps(seen[-1].get("attemptHistory")))
+    assert seen[-1]["phase"] == "Complete", seen[-1]
+    every_prompt_once(namespace)
+    assert seen[-1]["attempts"]["failed"] == 0, "a pod that was killed is nobody's mistake"
+
+
+@pytest.mark.timeout(3 * SECONDS)
+def test_the_submitter_killed(namespace: Namespace, rollout: Object) -> None:
+    namespace.apply(rollout)
+    namespace.await_job("rolloutjob", "rollout", SECONDS, until=begun)
+    kill(namespace, "-l", "batch.kubernetes.io/job-name=rollout-a1")
+    seen = namespace.await_job("rolloutjob", "rollout", 2 * SECONDS, until=ended)
+    print(namespace.kubectl("get", "rlj", "-o", "wide"), namespace.kubectl("get", "events"))
+    assert seen[-1]["phase"] == "Complete", seen[-1]
+    assert seen[-1]["attempts"] == {"current": 1, "failed": 0, "infraRestarts": 0}, "the driver went on"
+    every_prompt_once(namespace)
+
+
+@pytest.mark.timeout(3 * SECONDS)
+def test_kuberay_restarted_in_the_middle(namespace: Namespace, rollout: Object) -> None:
+    namespace.apply(rollout)
+    namespace.await_job("rolloutjob", "rollout", SECONDS, until=begun)
+    kill(namespace, "-A", "-l", "app.kubernetes.io/component=kuberay-operator")
+    seen = namespace.await_job("rolloutjob", "rollout", 2 * SECONDS, until=ended)
+    assert seen[-1]["phase"] == "Complete", seen[-1]
+    assert seen[-1]["attempts"] == {"current": 1, "failed": 0, "infraRestarts": 0}
+    every_prompt_once(namespace)
+
+
+@pytest.mark.timeout(5 * SECONDS)
+def test_the_head_killed_in_alignment(namespace: Namespace, chain: list[Object]) -> None:
+    """The next attempt goes on from the last checkpoint, and what was lost is told."""
+    namespace.apply(*chain)
+    seen = namespace.await_job(
+        "alignmentjob", "alignment", 4 * SECONDS, until=lambda status: status.get("checkpoint", {}).get("step", 0) >= 5
+    )
+    kill(namespace, "-l", "ray.io/node-type=head")
+    seen = namespace.await_job("alignmentjob", "alignment", 3 * SECONDS, until=ended)
+    status = seen[-1]
+    print(
+        namespace.kubectl("get", "alj", "-o", "wide"), namespace.kubectl("get", "events"), json.dumps(status, indent=1)
+    )
+    assert status["phase"] == "Complete", status
+    assert status["attempts"] == {"current": 2, "failed": 0, "infraRestarts": 1}
+    assert status["attemptHistory"][0]["class"] == "Infra"
+    assert status["attemptHistory"][0]["lostSeconds"] >= 0
+    log = (namespace.volume / "runs" / "alignment" / "driver.log").read_text()
+    (whence,) = re.findall(r"training expert-\w+ goes on after step (\d+), ", log)
+    assert int(whence) >= 5
+    for expert in ("length", "vowels"):
+        place = namespace.volume / "runs" / "alignment" / "trainings" / f"expert-{expert}" / "log.json"
+        assert [row["step"] for row in json.loads(place.read_text())] == list(range(1, STEPS + 1)), "each step once"
+
+
+@pytest.mark.timeout(5 * SECONDS)
+def test_the_operator_killed_during_each_job(namespace: Namespace, chain: list[Object]) -> None:
+    namespace.apply(*chain)
+    for kind in KINDS:
+        name = kind.lower().removesuffix("job")
+        namespace.await_job(kind, name, 2 * SECONDS, until=lambda status: status.get("phase") == "Running")
+        kill(namespace, "-n", "mora-system", "-l", "app.kubernetes.io/name=mora-operator")
+        ends = namespace.await_job(kind, name, 2 * SECONDS, until=ended)
+        assert ends[-1]["phase"] == "Complete", ends[-1]
+        assert ends[-1]["attempts"] == {"current": 1, "failed": 0, "infraRestarts": 0}
+    assert len(json.loads(namespace.kubectl("get", "rayjobs", "-o", "json"))["items"]) == len(KINDS)
