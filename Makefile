@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/quickstart
 
-.PHONY: help quickstart test lint generate e2e bench docs lock
+.PHONY: help quickstart test lint generate e2e slow bench docs lock
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,8 +37,11 @@ generate: .venv/.dev  ## crds/ and the API reference, from mora_jobs.api
 	$(BIN)/python -m mora_jobs.api charts/mora-operator/files/crds
 	hack/chart/docs  # the chart's README from its values
 
-e2e: .venv/.dev  ## the slow tests, and those that need a cluster (KUBECONFIG)
-	$(BIN)/pytest -m "slow or e2e"
+e2e: .venv/.dev  ## whole experiments in a real cluster: KUBECONFIG's, or one that is made here (root)
+	hack/e2e $(E2E)
+
+slow: .venv/.dev  ## what takes longer than make test allows: kills, faults, Flux
+	KUBEBUILDER_ASSETS="$$(hack/tools/build test flux)" $(BIN)/pytest -m slow
 
 bench: .venv/.dev  ## speed against the peer, as ratios
 	$(BIN)/python benchmarks/rollouts.py speed --rounds 3 --prompts 32

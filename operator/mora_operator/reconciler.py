@@ -176,7 +176,9 @@ class Reconciler:
         if owner not in [reference["uid"] for reference in owners]:
             ours = body["metadata"]["ownerReferences"][0]
             if any((each["kind"], each["name"]) == (ours["kind"], ours["name"]) for each in owners):
-                raise NotYetGone(f"{resource.kind} {name} of an earlier {ours['kind']} {ours['name']} is being deleted")
+                raise NotYetGone(
+                    f"{resource.kind} {name} of an earlier {ours['kind']} {ours['name']} is being deleted"
+                )
             raise NameTaken(f"{resource.kind} {name} exists and does not belong to this job")
         if resource is CONFIG_MAPS and present.get("data") != body["data"]:
             version = {"resourceVersion": present["metadata"]["resourceVersion"]}

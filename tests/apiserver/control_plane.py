@@ -56,8 +56,8 @@ class Cluster:
 
 def assets() -> Path:
     """The folder with the binaries; builds them once where they are missing."""
-    script = ROOT / "hack" / "control-plane" / "assets"
-    done = subprocess.run([str(script)], stdout=subprocess.PIPE, text=True, check=False)
+    script = ROOT / "hack" / "tools" / "build"
+    done = subprocess.run([str(script), "test"], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise RuntimeError(
             "etcd, kube-apiserver and kubectl are needed for these tests; see above for what is missing"

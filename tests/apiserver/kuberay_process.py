@@ -19,7 +19,7 @@ def missing(assets: Path) -> str:
     absent = [name for name in (BINARY, CRDS) if not (assets / name).exists()]
     if not absent:
         return ""
-    script = "hack/control-plane/assets builds them where KUBEBUILDER_ASSETS is not set"
+    script = "hack/tools/build test builds them where KUBEBUILDER_ASSETS is not set"
     return f"{assets} has no {' and no '.join(absent)}: KubeRay's controller is not tested ({script})"
 
 

@@ -46,15 +46,17 @@ def chain(namespace: Namespace, runtime_image: str) -> list[Object]:
 
 
 def kill(namespace: Namespace, *selector: str) -> None:
-    """Kill pods without grace. Where MORA_E2E_KILL says how, by SIGKILL; a forced deletion lets processes end in their time."""
+    """Kill pods as a node does that goes down. MORA_E2E_KILL sends SIGKILL; a forced deletion alone lets processes end in their time.
+
+    The pods are deleted too: a container that is only killed is started anew in its pod, and KubeRay submits the driver again.
+    """
     found = json.loads(namespace.kubectl("get", "pods", *selector, "-o", "json"))["items"]
     assert found, selector
     for pod in found:
         home, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         if command := os.environ.get("MORA_E2E_KILL"):
             subprocess.run([*shlex.split(command), home, name], check=True, capture_output=True)
-        else:
-            namespace.kubectl("delete", "pod", name, "-n", home, "--grace-period=0", "--force")
+        namespace.kubectl("delete", "pod", name, "-n", home, "--grace-period=0", "--force")
 
 
 def every_prompt_once(namespace: Namespace) -> None:

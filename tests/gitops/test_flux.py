@@ -14,7 +14,7 @@ from control_plane import Cluster
 from experiment import FAILED, RUNNING, SUCCEEDED, Experiment
 from flux import Flux, missing, running_flux
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.slow
 
 FIRST_RUNS = ("Running", "Waiting", "Waiting")
 

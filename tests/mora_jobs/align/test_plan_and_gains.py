@@ -101,7 +101,9 @@ def results(rows: dict[str, list[list[float]]], stages: bool = False, spread: fl
     points = [
         Point(name, {"a": 0.5, "b": 0.5}, ((name, 1.0),), "ab"[i] if stages else "") for i, name in enumerate(names)
     ]
-    return Results(["a", "b"], {"a": 0.5, "b": 0.5}, ["a", "b", "judge"], ["x", "y", "z"], points, "file:///out", values)
+    return Results(
+        ["a", "b"], {"a": 0.5, "b": 0.5}, ["a", "b", "judge"], ["x", "y", "z"], points, "file:///out", values
+    )
 
 
 FRONT = {BASE: [0.4, 0.4, 0.5], "left": [0.6, 0.3, 0.5], "knee": [0.58, 0.58, 0.6], "right": [0.3, 0.6, 0.5]}
@@ -140,7 +142,9 @@ def test_prompts_without_a_score_under_some_policy_are_left_out_for_all():
     assert found.document()["promptsLeftOut"] == 1
     assert found.front.values.tolist() == [[0.8, 0.8], [0.9, 0.8]]
     with pytest.raises(UserError, match="no prompt has a score of every objective"):
-        Results(["a", "b"], {}, ["a", "b"], ["x", "y"], [point], "file:///out", values | {BASE: np.full((2, 2), np.nan)})
+        Results(
+            ["a", "b"], {}, ["a", "b"], ["x", "y"], [point], "file:///out", values | {BASE: np.full((2, 2), np.nan)}
+        )
 
 
 def test_the_forgetting_matrix_shows_what_each_stage_did_to_all_objectives():

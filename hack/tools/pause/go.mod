@@ -1,0 +1,3 @@
+module mora.dev/hack/pause
+
+go 1.24
