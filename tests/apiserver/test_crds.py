@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from control_plane import ROOT, Cluster
 from manifest_table import Bad, bad, documents, good_documents, minimal
+from plain_examples import plain_examples
 from rest import Rest, causes
 
 from mora_jobs.api import GROUP, KINDS
@@ -14,7 +15,7 @@ from mora_jobs.api.crd import MAX_FILE_BYTES
 from mora_jobs.validation import load
 from mora_jobs.validation.schema_faults import schema
 
-EXAMPLES = [file for file in sorted((ROOT / "examples").rglob("*.yaml")) if GROUP in file.read_text()]
+EXAMPLES = plain_examples()
 GOOD = good_documents()
 
 
@@ -31,6 +32,10 @@ def test_plain_kubectl_apply_works_again_and_again(cluster: Cluster) -> None:
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_every_example_is_admitted_by_kubectl(cluster: Cluster, file: Path) -> None:
     cluster.kubectl("apply", "--dry-run=server", "-f", str(file))
+
+
+def test_the_quickstarts_cluster_variant_is_admitted(cluster: Cluster) -> None:
+    cluster.kubectl("apply", "--dry-run=server", "-k", str(ROOT / "examples" / "quickstart-cluster"))
 
 
 @pytest.mark.parametrize("name", GOOD)

@@ -1,10 +1,15 @@
 # etcd, the API server, the controllers and the scheduler. Sourced, not run.
 
+etcd_is_healthy() {
+  inside timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/2379; printf "GET /health HTTP/1.0\r\n\r\n" >&3; grep -q "\"health\":\"true\"" <&3'
+}
+
 control_plane() {
   local client=http://127.0.0.1:2379 manager=$STATE/controller-manager.kubeconfig scheduler=$STATE/scheduler.kubeconfig
   start etcd "$BIN/etcd" --data-dir="$STATE/etcd" --log-level=warn --unsafe-no-fsync \
     --listen-client-urls=$client --advertise-client-urls=$client --listen-peer-urls=http://127.0.0.1:2380
-  start apiserver "$BIN/kube-apiserver" --etcd-servers=$client --secure-port=6443 --advertise-address=$NODE_IP \
+  await 60 etcd etcd_is_healthy
+  start apiserver "$BIN/kube-apiserver" --etcd-servers=$client --secure-port=6443 --advertise-address="$NODE_IP" \
     --client-ca-file="$PKI/ca.crt" --tls-cert-file="$PKI/apiserver.crt" --tls-private-key-file="$PKI/apiserver.key" \
     --service-account-issuer=https://kubernetes.default.svc.cluster.local --service-cluster-ip-range=10.96.0.0/16 \
     --service-account-key-file="$PKI/sa.pub" --service-account-signing-key-file="$PKI/sa.key" \

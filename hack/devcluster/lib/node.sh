@@ -13,7 +13,7 @@ network() {
   inside ip link set lo up
   # The node's address is on a bridge of its own; the default route leads nowhere, and lets addresses be chosen.
   inside ip link show node0 2>/dev/null || inside ip link add node0 type bridge
-  inside ip addr replace $NODE_IP/24 dev node0
+  inside ip addr replace "$NODE_IP/24" dev node0
   inside ip link set node0 up
   inside ip route replace default via 192.0.2.1 dev node0
   inside sysctl -qw net.ipv4.ip_forward=1
@@ -27,7 +27,8 @@ cgroups() {
     return
   fi
   for controller in /sys/fs/cgroup/*/; do
-    [ -w "$controller/cgroup.procs" ] && mkdir -p "$controller$CGROUP" || continue
+    [ -w "$controller/cgroup.procs" ] || continue
+    mkdir -p "$controller$CGROUP"
     for file in cpuset.cpus cpuset.mems; do # a new cpuset is empty, and nothing can run in it
       if [ -f "$controller$CGROUP/$file" ]; then cat "$controller$file" >"$controller$CGROUP/$file"; fi
     done
@@ -54,7 +55,7 @@ node() {
   await 30 containerd ctrd version
   has_image localhost/pause:1 || import_binary localhost/pause:1 pause
   start kubelet "$BIN/kubelet" --config="$STATE/kubelet.yaml" --kubeconfig="$STATE/node.kubeconfig" \
-    --hostname-override=node-1 --node-ip=$NODE_IP --root-dir="$STATE/kubelet"
+    --hostname-override=node-1 --node-ip="$NODE_IP" --root-dir="$STATE/kubelet"
   start proxy "$BIN/kube-proxy" --kubeconfig="$STATE/proxy.kubeconfig" --hostname-override=node-1 \
     --cluster-cidr=10.244.0.0/16 --proxy-mode=iptables --conntrack-max-per-core=0
   await 90 kubelet node_is_ready

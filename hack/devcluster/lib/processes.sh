@@ -45,7 +45,7 @@ step() { # TITLE COMMAND...: its output goes to up.log; a failure is told in one
   (set -e; STEP=$title; "$@") 9>&2 >>"$LOG/up.log" 2>&1
   code=$?
   set -e
-  [ $code != $TOLD ] || exit 1
+  [ $code != "$TOLD" ] || exit 1
   [ $code = 0 ] || fail "up failed at $title: $(tail -n 1 "$LOG/up.log" | cut -c1-200) ($LOG/up.log)"
   say "$title ($((SECONDS - began)) s)"
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from manifest_table import ROOT
+from plain_examples import plain_examples
 
 from mora_jobs.api import GROUP, KINDS
 from mora_jobs.validation import check, load
@@ -14,7 +15,7 @@ from mora_jobs.validation.schema_faults import schema
 from mora_jobs.validation.yaml_documents import read_documents
 
 FENCE = re.compile(r"^( *)```ya?ml\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-FOLDERS = sorted({file.parent for file in (ROOT / "examples").rglob("*.yaml") if GROUP in file.read_text()})
+FOLDERS = sorted({file.parent for file in plain_examples()})
 
 
 def texts() -> Iterator[tuple[str, str]]:
