@@ -73,38 +73,26 @@ def ended(status: Object) -> bool:
     return "completionTime" in status
 
 
-@pytest.mark.timeout(3 * SECONDS)
-def test_a_worker_pod_killed_in_rollouts(namespace: Namespace, rollout: Object) -> None:
-    namespace.apply(rollout)
-    namespace.await_job("rolloutjob", "rollout", SECONDS, until=begun)
-    kill(namespace, "-l", "ray.io/node-type=worker")
-    seen = namespace.await_job("rolloutjob", "rollout", 2 * SECONDS, until=ended)
-    print(namespace.kubectl("get", "rlj", "-o", "wide"), json.dumps(seen[-1].get("attemptHistory")))
-    assert seen[-1]["phase"] == "Complete", seen[-1]
-    every_prompt_once(namespace)
-    assert seen[-1]["attempts"]["failed"] == 0, "a pod that was killed is nobody's mistake"
+UNNOTICED = {"current": 1, "failed": 0, "infraRestarts": 0}
 
 
 @pytest.mark.timeout(3 * SECONDS)
-def test_the_submitter_killed(namespace: Namespace, rollout: Object) -> None:
+@pytest.mark.parametrize(
+    ("selector", "attempts"),
+    [
+        pytest.param("ray.io/node-type=worker", UNNOTICED | {"current": 2, "infraRestarts": 1}, id="the only worker"),
+        pytest.param("batch.kubernetes.io/job-name=rollout-a1", UNNOTICED, id="the submitter, and the driver goes on"),
+        pytest.param("app.kubernetes.io/component=kuberay-operator", UNNOTICED, id="KubeRay"),
+    ],
+)
+def test_a_pod_killed_in_rollouts(namespace: Namespace, rollout: Object, selector: str, attempts: Object) -> None:
     namespace.apply(rollout)
     namespace.await_job("rolloutjob", "rollout", SECONDS, until=begun)
-    kill(namespace, "-l", "batch.kubernetes.io/job-name=rollout-a1")
-    seen = namespace.await_job("rolloutjob", "rollout", 2 * SECONDS, until=ended)
+    kill(namespace, *(["-A"] if "kuberay" in selector else []), "-l", selector)
+    status = namespace.await_job("rolloutjob", "rollout", 2 * SECONDS, until=ended)[-1]
     print(namespace.kubectl("get", "rlj", "-o", "wide"), namespace.kubectl("get", "events"))
-    assert seen[-1]["phase"] == "Complete", seen[-1]
-    assert seen[-1]["attempts"] == {"current": 1, "failed": 0, "infraRestarts": 0}, "the driver went on"
-    every_prompt_once(namespace)
-
-
-@pytest.mark.timeout(3 * SECONDS)
-def test_kuberay_restarted_in_the_middle(namespace: Namespace, rollout: Object) -> None:
-    namespace.apply(rollout)
-    namespace.await_job("rolloutjob", "rollout", SECONDS, until=begun)
-    kill(namespace, "-A", "-l", "app.kubernetes.io/component=kuberay-operator")
-    seen = namespace.await_job("rolloutjob", "rollout", 2 * SECONDS, until=ended)
-    assert seen[-1]["phase"] == "Complete", seen[-1]
-    assert seen[-1]["attempts"] == {"current": 1, "failed": 0, "infraRestarts": 0}
+    assert status["phase"] == "Complete", status
+    assert status["attempts"] == attempts, "a pod that was killed is nobody's mistake"
     every_prompt_once(namespace)
 
 
