@@ -22,8 +22,9 @@ class Namespace:
     name: str
     volume: Path
 
-    def kubectl(self, *args: str, stdin: str | None = None, timeout: float = 120) -> str:
-        command = [*shlex.split(os.environ.get("MORA_E2E_EXEC", "")), "kubectl", "-n", self.name, *args]
+    def kubectl(self, *args: str, stdin: str | None = None, timeout: float = 120, namespaced: bool = True) -> str:
+        place = ["-n", self.name] if namespaced else []
+        command = [*shlex.split(os.environ.get("MORA_E2E_EXEC", "")), "kubectl", *place, *args]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
         if done.returncode:
             raise AssertionError(f"kubectl {' '.join(args)}: {done.stderr or done.stdout}")

@@ -42,7 +42,7 @@ def volume(runtime_image: str, tmp_path: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        cluster.kubectl("config", "set-context", "--current", "--namespace=default")
+        cluster.kubectl("config", "set-context", "--current", "--namespace=default", namespaced=False)
         cluster.kubectl("delete", "namespace", NAME, "--ignore-not-found", timeout=300)
         cluster.kubectl("delete", "persistentvolume", NAME)
         shutil.rmtree(folder, ignore_errors=True)
