@@ -1,5 +1,6 @@
 """Jobs that reach a limit: of time, of memory, of space. Whose fault it was is told, and what helps."""
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -78,13 +79,9 @@ def test_a_full_volume(small_volume: Namespace, runtime_image: str) -> None:
     job = rollout(
         small_volume, runtime_image, "def length(prompts, responses, **columns): return [1.0] * len(prompts)"
     )
-    with (small_volume.volume / "ballast").open("wb") as ballast:
-        try:
-            while True:
-                ballast.write(bytes(4096))
-                ballast.flush()
-        except OSError:
-            pass  # full to the brim
+    with (small_volume.volume / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while True:  # full to the brim
+            ballast.write(bytes(4096))
     small_volume.apply(job)
     status = small_volume.await_job("rolloutjob", "rollout", SECONDS, until=ended)[-1]
     print(small_volume.kubectl("get", "rlj", "-o", "wide"), json.dumps(status["exit"]))
