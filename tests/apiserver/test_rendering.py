@@ -3,6 +3,7 @@
 A control plane of its own, because KubeRay's CRDs of several versions are installed one after the other.
 """
 
+import itertools
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ import httpx
 import pytest
 import yaml
 from attempts import SETTINGS, VERSIONS, all_objects, attempt, attempt_of, crd, manifests, schema, templates
-from control_plane import ROOT, Cluster, running
+from control_plane import Cluster, running
 from operator_process import wait_until
+from plain_examples import plain_examples
 from pod_patches import PATCHES, Patch
 
 from mora_jobs.api import KINDS, Job
@@ -95,8 +97,8 @@ def kuberay(server: Server, request: pytest.FixtureRequest) -> RayJobSchema:
 def examples() -> list[tuple[str, Job, list[Job]]]:
     """The manifests that users begin with; their relative files are put on a volume."""
     found = []
-    for folder in sorted((ROOT / "examples").iterdir()):
-        text = "\n---\n".join(file.read_text() for file in sorted(folder.glob("*.yaml")))
+    for folder, files in itertools.groupby(plain_examples(), key=lambda file: file.parent):
+        text = "\n---\n".join(file.read_text() for file in files)
         text = text.replace("file://", "pvc://experiment/")
         jobs = [KINDS[each["kind"]].model_validate(each) for each in yaml.safe_load_all(text) if each]
         found += [(f"{folder.name}-{job.kind}", job, [other for other in jobs if other is not job]) for job in jobs]

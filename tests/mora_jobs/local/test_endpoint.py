@@ -19,7 +19,7 @@ from mora_jobs.stopping import Stopped
 def record(experiment: Experiment) -> JobRecord:
     experiment.rollout("one")
     workdir = Workdir(experiment.workdir)
-    (step,) = plan([experiment.folder], [], workdir)
+    (step,) = plan([experiment.folder], [], [], workdir)
     with workdir.locked():
         made = JobRecord(workdir, step.resolved.job)
         made.begin(0, "sha256:0")
