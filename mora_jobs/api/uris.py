@@ -35,15 +35,18 @@ def _absolute(folder: Path, value: Any, field: str) -> Any:
     return value
 
 
+def claim_of(uri: str) -> str | None:
+    """Name of the PersistentVolumeClaim that a pvc:// URI stands on."""
+    return uri.removeprefix(PVC).partition("/")[0] if uri.startswith(PVC) else None
+
+
 def mount(job: _J, folder_of: Callable[[str], str | None]) -> _J:
     """The job with pvc://claim/path as file://folder/path, where `folder_of(claim)` knows the claim's folder."""
 
     def inside(value: Any, field: str) -> Any:
-        if field != "uri" or not isinstance(value, str) or not value.startswith(PVC):
-            return value
-        claim, _, path = value.removeprefix(PVC).partition("/")
-        folder = folder_of(claim)
-        return value if folder is None else f"{FILE}{folder}/{path}"
+        claim = claim_of(value) if field == "uri" and isinstance(value, str) else None
+        folder = folder_of(claim) if claim is not None else None
+        return value if folder is None else FILE + folder + value.removeprefix(f"{PVC}{claim}")
 
     document = job.to_dict()
     document["spec"] |= mapped(without_cluster(document["spec"]), inside)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mora_jobs.api.uris import PVC, mount, uris
+from mora_jobs.api.uris import claim_of, mount, uris
 from mora_jobs.errors import UserError
 from mora_jobs.validation import Fault, Loaded
 
@@ -33,8 +33,8 @@ class Volumes:
         """pvc:// URIs whose claim has no folder."""
         for each in loaded:
             for path, uri in uris(each.job) if each.job else ():
-                claim = uri.removeprefix(PVC).partition("/")[0]
-                if uri.startswith(PVC) and claim not in self._folders:
+                claim = claim_of(uri)
+                if claim is not None and claim not in self._folders:
                     message = f"`mora run` has no volumes; give --volume {claim}=FOLDER, or use file://"
                     yield each.fault(path, message, "VolumeNotAvailable")
 

@@ -19,7 +19,7 @@ from .plan.plan import Plan, plan
 from .plan.rayjobs import RayJob, Stage
 from .plan.status import basics, changes, stalled
 from .plan.verdicts import Verdict
-from .plan.view import Observed, is_finished, newest_attempt
+from .plan.view import Observed, is_finished, is_recorded, newest_attempt
 from .render.objects import Attempt, config_map, render
 from .render.rayjob_schema import RayJobSchema, UnsupportedKubeRay
 from .resources import CONFIG_MAPS, RAY_JOBS, JobKey, Object, Resource, attempt_name
@@ -130,6 +130,8 @@ class Reconciler:
         metadata, status = raw["metadata"], raw.get("status") or {}
         rayjobs = self._store.rayjobs(key, metadata["uid"])
         newest = max(rayjobs, key=lambda rayjob: rayjob.attempt, default=None)
+        # Pods tell why an attempt failed until that is recorded; while the next one is waited for, nobody asks.
+        judged = newest is None or is_finished(status) or is_recorded(status, newest.attempt)
         return Observed(
             status=status,
             generation=metadata["generation"],
@@ -139,7 +141,7 @@ class Reconciler:
             queue=metadata.get("labels", {}).get(KUEUE_QUEUE, ""),
             workload=self._store.workload(newest.uid) if newest is not None else None,
             obstacle=await self._inspector.obstacle(newest, now),
-            out_of_memory="" if is_finished(status) else await self._inspector.out_of_memory(newest),
+            out_of_memory="" if judged else await self._inspector.out_of_memory(newest),
         )
 
     async def _act(self, key: JobKey, raw: Object, job: Job, plan: Plan, observed: Observed) -> None:

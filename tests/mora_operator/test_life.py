@@ -167,18 +167,6 @@ def test_whose_fault_it_was_decides(
     assert (world.phase, world.attempts) == (phase, attempts)
 
 
-@pytest.mark.parametrize("kuberay", [LOST, FAILED])
-def test_a_pod_that_was_killed_at_its_memory_limit_is_not_the_infrastructures_fault(kuberay: dict[str, Any]) -> None:
-    world = started(backoffLimit=0)
-    world.status["exit"] = {"attempt": 1, "message": "an actor died", "class": "Infra", "reason": "WorkerLost"}
-    seen = replace(world.becomes(1, kuberay, after=5).observed(), out_of_memory="tiny-a1-worker")
-    status = plan(world.job, seen, SETTINGS, world.now).status
-    assert status is not None
-    assert (status["phase"], status["attempts"]["failed"]) == ("Failed", 1)
-    assert status["attemptHistory"][0]["reason"] == "OutOfMemory"
-    assert status["attemptHistory"][0]["message"].startswith("a container of tiny-a1-worker was killed")
-
-
 def test_the_wait_doubles_with_short_attempts_and_begins_anew_after_a_long_one() -> None:
     world, waits = started(backoffLimit=9), []
     for index, seconds in enumerate((5, 5, 5, 5, 3600, 5), 1):

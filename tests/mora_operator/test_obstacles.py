@@ -1,12 +1,14 @@
 """Why pods do not come up, as kubelet, scheduler and KubeRay say it (texts as they were seen on real clusters)."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from builders import NOW
+from builders import NOW, SETTINGS, observed, rayjob, rollout_job
 
 from mora_operator.plan.obstacles import Obstacle, found, was_killed_for_memory
+from mora_operator.plan.plan import plan
 from mora_operator.times import text_of
 
 
@@ -106,3 +108,20 @@ def test_a_container_that_ran_into_its_memory_limit_is_seen_also_when_it_was_sta
 
 def test_a_pod_without_containers_was_not_killed() -> None:
     assert not was_killed_for_memory(pod())
+
+
+@pytest.mark.parametrize(
+    "kuberay",
+    [
+        {"jobDeploymentStatus": "Failed", "jobStatus": "RUNNING", "reason": "JobStatusCheckTimeoutExceeded"},
+        {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "reason": "AppFailed"},
+    ],
+)
+def test_a_pod_that_was_killed_at_its_memory_limit_is_not_the_infrastructures_fault(kuberay: dict[str, Any]) -> None:
+    last = {"attempt": 1, "message": "an actor died", "class": "Infra", "reason": "WorkerLost"}
+    seen = observed(rayjob(**kuberay), exit=last, attempts={"current": 1, "failed": 0, "infraRestarts": 0})
+    status = plan(rollout_job(backoffLimit=0), replace(seen, out_of_memory="tiny-a1-worker"), SETTINGS, NOW).status
+    assert status is not None
+    assert (status["phase"], status["attempts"]["failed"]) == ("Failed", 1)
+    assert status["attemptHistory"][0]["reason"] == "OutOfMemory"
+    assert status["attemptHistory"][0]["message"].startswith("a container of tiny-a1-worker was killed")

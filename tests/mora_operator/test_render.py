@@ -111,6 +111,19 @@ def ports(policy: dict[str, Any]) -> set[int]:
     return {port["port"] for rule in policy["spec"]["egress"] for port in rule.get("ports", [])}
 
 
+def test_a_whole_claim_is_a_folder_without_a_slash_at_its_end() -> None:
+    made = objects(rollout_job(output={"uri": "pvc://data"}))
+    assert (
+        ResolvedJob.load(made["ConfigMap"]["data"]["job.json"]).job.spec.output.uri == "file:///mnt/mora/volumes/data"
+    )
+
+
+@pytest.mark.parametrize("url", ["http://models:99999/v1", "http://models:port/v1", "http://[::1/v1"])
+def test_an_endpoint_that_cannot_be_opens_no_way_and_is_left_to_the_driver(url: str) -> None:
+    reward = {"name": "served", "http": {"url": url}}
+    assert ports(objects(rollout_job(rewards=[reward]))["NetworkPolicy"]) == {53, SETTINGS.progress_port}
+
+
 def test_the_network_is_closed_but_for_what_is_needed() -> None:
     policy = objects(rollout_job())["NetworkPolicy"]
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from mora_jobs.api import AlignmentJob, Job, RolloutJob
 from mora_jobs.api.crosscheck import queue_conflicts, relative_uris
 from mora_jobs.api.texts import OBJECT
+from mora_jobs.api.uris import claim_of
 
 from ..render.accelerators import cpus, engines, gpus, gpus_are_claimed
 from ..render.conflicts import conflicts, credential_conflicts
 from ..render.objects import worker_group
 from ..render.quantities import faults
-from ..render.uris import claim_of, uris
+from ..render.uris import uris
 from ..settings import Settings
 
 GPUS = "spec.cluster.workers.resources.limits"

@@ -73,7 +73,7 @@ class View:
 
     @property
     def recorded(self) -> bool:
-        return bool(self.history) and self.history[0]["index"] == self.current
+        return is_recorded(self.observed.status, self.current)
 
     @property
     def started(self) -> datetime | None:
@@ -134,6 +134,12 @@ def newest_attempt(status: Mapping[str, Any]) -> int:
     """Index of a job's newest attempt, as its status tells; 0 where there is none."""
     index: int = (status.get("attempts") or {}).get("current", 0)
     return index
+
+
+def is_recorded(status: Mapping[str, Any], attempt: int) -> bool:
+    """Whether the end of the newest attempt stands in the history."""
+    history = status.get("attemptHistory") or []
+    return bool(history) and history[0]["index"] == attempt
 
 
 def is_finished(status: Mapping[str, Any]) -> bool:

@@ -1,11 +1,12 @@
 """URIs of a job: which of them are volumes to mount, and what they are called inside a pod."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from mora_jobs.api import Model
-from mora_jobs.api.uris import PVC, leaves, mapped, mount, without_cluster
+from mora_jobs.api.uris import PVC, claim_of, leaves, mapped, mount, without_cluster
 
 from .names import VOLUMES
 
@@ -21,11 +22,6 @@ def uris(job: Model) -> Iterator[tuple[str, str]]:
             yield path, value
 
 
-def claim_of(uri: str) -> str | None:
-    """Name of the PersistentVolumeClaim that a pvc:// URI stands on."""
-    return uri.removeprefix(PVC).split("/", 1)[0] if uri.startswith(PVC) else None
-
-
 def claims(job: Model) -> set[str]:
     """Names of the PersistentVolumeClaims that a job's pvc:// URIs stand on."""
     return {claim for _, uri in uris(job) if (claim := claim_of(uri)) is not None}
@@ -38,8 +34,14 @@ def uses_stores(job: Model) -> bool:
 
 def endpoint_ports(job: Model) -> set[int]:
     """TCP ports of the HTTP endpoints that a job names, e.g. 8000 for `baseURL: http://vllm.models.svc:8000/v1`."""
-    urls = (urlsplit(uri) for _, uri in uris(job))
-    return {url.port or PORTS[url.scheme] for url in urls if url.scheme in PORTS}
+    found = set()
+    for _, uri in uris(job):
+        # Where the URL is none, there is no way to open, and the driver says what is wrong with it.
+        with contextlib.suppress(ValueError):
+            url = urlsplit(uri)
+            if url.scheme in PORTS:
+                found.add(url.port or PORTS[url.scheme])
+    return found
 
 
 def localise(job: _M) -> _M:
