@@ -60,6 +60,8 @@ def install(cluster: Cluster) -> None:
 
 PATHS = {
     "rolloutjob": "apis/mora.dev/v1alpha1/namespaces/{}/rolloutjobs",
+    "rewritejob": "apis/mora.dev/v1alpha1/namespaces/{}/rewritejobs",
+    "alignmentjob": "apis/mora.dev/v1alpha1/namespaces/{}/alignmentjobs",
     "rayjob": "apis/ray.io/v1/namespaces/{}/rayjobs",
     "configmap": "api/v1/namespaces/{}/configmaps",
     "serviceaccount": "api/v1/namespaces/{}/serviceaccounts",

@@ -55,6 +55,29 @@ class Team:
         found: Object = wait_until(lambda: self.get(kind, name), SECONDS, lambda: self.operator.log[-3000:])
         return found
 
+    def head_pod(self, rayjob: str) -> Callable[[Object], None]:
+        """A pod of the attempt, without a kubelet; what is returned writes the state of its container."""
+        head = self.await_object("rayjob", rayjob)["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]
+        name, container = f"{rayjob}-head", {"name": "ray-head", "image": "no/such:1"}
+        body = {"metadata": {"name": name, "labels": head["metadata"]["labels"]}, "spec": {"containers": [container]}}
+        self.api.create("pod", body)
+
+        def kubelet_says(state: Object) -> None:
+            one = container | {"imageID": "", "ready": False, "restartCount": 0, "state": state}
+            self.api.merge("pod", f"{name}/status", {"status": {"phase": "Pending", "containerStatuses": [one]}})
+
+        return kubelet_says
+
+    def a_whole_job(self, name: str) -> None:
+        """A job from its beginning to its end, with a report on the way."""
+        self.apply_job(name)
+        self.kuberay_says(f"{name}-a1", RUNNING)
+        self.await_phase(name, "Running")
+        assert self.report(name, {"progress": {"progressPercentage": 50}}).status_code == 200
+        self.await_status(name, lambda status: "progress" in status)
+        self.kuberay_says(f"{name}-a1", SUCCEEDED)
+        self.await_phase(name, "Complete")
+
     def kuberay_says(self, rayjob: str, status: Object) -> None:
         self.await_object("rayjob", rayjob)
         self.api.merge("rayjob", f"{rayjob}/status", {"status": status})

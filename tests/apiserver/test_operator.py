@@ -323,22 +323,7 @@ def test_a_result_that_is_too_large_is_cut_and_said(team: Team) -> None:
 def test_what_keeps_pods_from_coming_up_is_said_and_passes(team: Team) -> None:
     """The test plays the kubelet: it writes a pod's status."""
     team.apply_job("pulls")
-    rayjob = team.await_object("rayjob", "pulls-a1")
-    labels = rayjob["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["metadata"]["labels"]
-    container = {"name": "ray-head", "image": "no/such:1"}
-    team.api.create("pod", {"metadata": {"name": "pulls-head", "labels": labels}, "spec": {"containers": [container]}})
-
-    def kubelet_says(state: dict[str, Any]) -> None:
-        one = {
-            "name": "ray-head",
-            "image": "no/such:1",
-            "imageID": "",
-            "ready": False,
-            "restartCount": 0,
-            "state": state,
-        }
-        team.api.merge("pod", "pulls-head/status", {"status": {"phase": "Pending", "containerStatuses": [one]}})
-
+    kubelet_says = team.head_pod("pulls-a1")
     kubelet_says({"waiting": {"reason": "ImagePullBackOff", "message": "no/such:1 was not found"}})
     begun = INITIALIZING | {"startTime": "2026-11-22T11:00:00Z"}
     team.kuberay_says("pulls-a1", begun)
@@ -351,6 +336,17 @@ def test_what_keeps_pods_from_coming_up_is_said_and_passes(team: Team) -> None:
     kubelet_says({"running": {}})
     team.kuberay_says("pulls-a1", begun | {"message": "an event, so that it is looked at"})
     team.await_status("pulls", lambda status: ready_reason(status) == "ProvisioningCluster")
+
+
+def test_a_pod_that_was_killed_at_its_memory_limit_is_told_from_a_lost_one(team: Team) -> None:
+    team.apply_job("memory", backoffLimit=0)
+    team.kuberay_says("memory-a1", RUNNING)
+    team.await_phase("memory", "Running")
+    team.head_pod("memory-a1")({"terminated": {"reason": "OOMKilled", "exitCode": 137}})
+    team.kuberay_says("memory-a1", FAILED | {"jobStatus": "RUNNING", "reason": "JobStatusCheckTimeoutExceeded"})
+    failed = team.await_phase("memory", "Failed")
+    assert failed["attempts"] == {"current": 1, "failed": 1, "infraRestarts": 0}
+    assert ready_reason(failed) == "OutOfMemory"
 
 
 def ready_reason(status: dict[str, Any]) -> str:

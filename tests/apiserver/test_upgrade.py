@@ -1,11 +1,11 @@
 """An operator of the previous commit is replaced by this one while jobs run: nothing restarts."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
-from control_plane import ROOT, Cluster
+from control_plane import Cluster
 from operator_process import OWN_NAMESPACE, Operator, install
+from previous_commit import previous_commit
 from team import FAILED, INITIALIZING, RUNNING, SUCCEEDED, Team
 
 STAGES = {"new": None, "provisioning": INITIALIZING, "running": RUNNING, "failed": FAILED}
@@ -14,19 +14,7 @@ STAGES = {"new": None, "provisioning": INITIALIZING, "running": RUNNING, "failed
 @pytest.fixture
 def previous(tmp_path: Path) -> Path:
     """The code of the previous commit."""
-    found = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "HEAD~1"], capture_output=True, text=True, check=False
-    )
-    if found.returncode:
-        pytest.skip("the previous commit is not here (a shallow clone): git fetch --deepen=1")
-    archive = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", found.stdout.strip(), "operator", "mora_jobs"],
-        capture_output=True, check=True,
-    )  # fmt: skip
-    folder = tmp_path / "previous"
-    folder.mkdir()
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
-    return folder
+    return previous_commit(tmp_path / "previous", "operator", "mora_jobs")
 
 
 def test_nothing_restarts(cluster: Cluster, previous: Path, tmp_path: Path) -> None:

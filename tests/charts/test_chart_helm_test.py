@@ -10,7 +10,7 @@ from chart import default
 from control_plane import ROOT, Cluster
 from operator_process import NAME, OWN_NAMESPACE, Operator, wait_until
 from releases import Release, await_kinds
-from team import RUNNING, SUCCEEDED, Team
+from team import Team
 
 from mora_operator.progress.certificate import make
 from mora_operator.times import clock
@@ -87,13 +87,7 @@ def test_it_fails_when_the_certificate_is_of_another_authority(operator: Operato
 def test_the_rights_of_the_release_are_enough_for_a_whole_job(operator: Operator) -> None:
     operator.cluster.kubectl("create", "namespace", "helm-team")
     team = Team(operator.cluster, operator, "helm-team")
-    team.apply_job("job")
-    team.kuberay_says("job-a1", RUNNING)
-    team.await_phase("job", "Running")
-    assert team.report("job", {"progress": {"progressPercentage": 50}}).status_code == 200
-    team.await_status("job", lambda status: "progress" in status)
-    team.kuberay_says("job-a1", SUCCEEDED)
-    team.await_phase("job", "Complete")
+    team.a_whole_job("job")
     assert not operator.count("mora_api_requests_total", code="403")
 
 

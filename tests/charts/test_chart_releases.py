@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import yaml
 from chart import CHART, Object
 from control_plane import ROOT, Cluster
+from previous_commit import previous_commit
 from releases import Release, await_kinds, read, remove_everything
 from small_job import small_job
 
@@ -142,18 +142,8 @@ def test_two_installations_serve_two_teams(cluster: Cluster, release: Release) -
 @pytest.fixture
 def previous(tmp_path: Path) -> Path:
     """The chart of the previous commit."""
-    found = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "HEAD~1"], capture_output=True, text=True, check=False
-    )
-    if found.returncode:
-        pytest.skip("the previous commit is not here (a shallow clone): git fetch --deepen=1")
-    archive = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", found.stdout.strip(), "charts/mora-operator"],
-        capture_output=True,
-        check=True,
-    )
-    subprocess.run(["tar", "-x", "-C", str(tmp_path)], input=archive.stdout, check=True)
-    return tmp_path / "charts" / "mora-operator"
+    chart = "charts/mora-operator"
+    return previous_commit(tmp_path / "previous", chart) / chart
 
 
 def test_the_previous_chart_is_upgraded_and_can_be_returned_to(

@@ -6,18 +6,11 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from control_plane import Cluster
-from operator_process import PATHS, Api, Object, Operator, wait_until
+from operator_process import Api, Object, Operator, wait_until
 
 SECONDS = 60
 KINDS = ("rolloutjob", "rewritejob", "alignmentjob")
 DEPENDENTS = ("rayjob", "configmap", "serviceaccount", "networkpolicy")
-PATHS.update(
-    rewritejob="apis/mora.dev/v1alpha1/namespaces/{}/rewritejobs",
-    alignmentjob="apis/mora.dev/v1alpha1/namespaces/{}/alignmentjobs",
-)
-RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "c", "jobId": "j"}
-SUCCEEDED = RUNNING | {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
-FAILED = RUNNING | {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "reason": "AppFailed"}
 
 
 class Experiment:

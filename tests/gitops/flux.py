@@ -11,7 +11,7 @@ import tarfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,19 +81,17 @@ class Flux:
         return found | {"applied": status.get("lastAppliedRevision"), "tried": status.get("lastAttemptedRevision")}
 
     def until_ready(self, name: str, revision: str, seconds: float = 90) -> Object:
-        def holds() -> Object | None:
-            ready = self.ready(name)
-            return ready if ready["status"] == "True" and ready["applied"] == revision else None
-
-        found: Object = wait_until(holds, seconds, lambda: f"{self.ready(name)}\n{self.log[-3000:]}")
-        return found
+        return self._until(name, seconds, lambda ready: ready["status"] == "True" and ready["applied"] == revision)
 
     def until_failed(self, name: str, seconds: float = 90) -> Object:
-        def holds() -> Object | None:
-            ready = self.ready(name)
-            return ready if ready["status"] == "False" else None
+        return self._until(name, seconds, lambda ready: ready["status"] == "False")
 
-        found: Object = wait_until(holds, seconds, lambda: f"{self.ready(name)}\n{self.log[-3000:]}")
+    def _until(self, name: str, seconds: float, holds: Callable[[Object], bool]) -> Object:
+        def look() -> Object | None:
+            ready = self.ready(name)
+            return ready if holds(ready) else None
+
+        found: Object = wait_until(look, seconds, lambda: f"{self.ready(name)}\n{self.log[-3000:]}")
         return found
 
     def reconciliations(self, name: str) -> int:

@@ -3,7 +3,8 @@
 import yaml
 from checkout import Checkout
 from control_plane import Cluster
-from experiment import RUNNING, Experiment
+from experiment import Experiment
+from team import RUNNING
 
 MANAGERS = ("kustomize-controller", "argocd-controller")
 TIMES = 20

@@ -11,8 +11,9 @@ import pytest
 import yaml
 from checkout import EXAMPLES, OVERLAY, Checkout
 from control_plane import Cluster
-from experiment import FAILED, RUNNING, SUCCEEDED, Experiment
+from experiment import Experiment
 from flux import Flux, missing, running_flux
+from team import FAILED, RUNNING, SUCCEEDED
 
 pytestmark = pytest.mark.slow
 

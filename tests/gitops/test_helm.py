@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from checkout import EXAMPLES
 from control_plane import Cluster
-from experiment import FAILED, RUNNING, Experiment
+from experiment import Experiment
+from team import FAILED, RUNNING
 
 from mora_jobs import validation
 

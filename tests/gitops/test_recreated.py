@@ -2,8 +2,9 @@
 
 import threading
 
-from experiment import RUNNING, Experiment
+from experiment import Experiment
 from small_job import small_job
+from team import RUNNING
 
 
 def owner(experiment: Experiment) -> list[str]:
