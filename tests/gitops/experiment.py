@@ -57,8 +57,14 @@ class Experiment:
     def kuberay_says(self, kind: str, status: Object, attempt: int = 1) -> None:
         """Of the RayJob of an attempt of the only job of this kind."""
         self.until(lambda: len(self._listed(kind)) == 1, f"there is no {kind}, or more than one")
-        rayjob = f"{self.job(kind)['metadata']['name']}-a{attempt}"
-        self.until(lambda: self.api.get("rayjob", rayjob), f"there is no RayJob {rayjob}")
+        job = self.job(kind)["metadata"]
+        rayjob = f"{job['name']}-a{attempt}"
+
+        def is_there() -> bool:  # and not that of a deleted job of this name
+            found = self.api.get("rayjob", rayjob) or {"metadata": {}}
+            return job["uid"] in [owner["uid"] for owner in found["metadata"].get("ownerReferences", ())]
+
+        self.until(is_there, f"there is no RayJob {rayjob} of this {kind}")
         self.api.merge("rayjob", f"{rayjob}/status", {"status": status})
 
     def written(self) -> list[str]:

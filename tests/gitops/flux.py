@@ -106,8 +106,10 @@ class Flux:
 @contextlib.contextmanager
 def running_flux(cluster: Cluster, folder: Path) -> Iterator[Flux]:
     """Start it as an administrator, wait until it is ready, stop it. Its log is flux.log in `folder`."""
-    cluster.kubectl("apply", "--server-side", "-f", str(cluster.assets / CRDS))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(cluster.assets / CRDS))
+    cluster.kubectl("apply", "--server-side", "--recursive", "-f", str(cluster.assets / CRDS))
+    cluster.kubectl(
+        "wait", "--for=condition=Established", "--timeout=60s", "--recursive", "-f", str(cluster.assets / CRDS)
+    )
     cluster.kubectl("create", "namespace", NAMESPACE)
     (folder / "artifacts").mkdir()
     handler = functools.partial(_Quiet, directory=str(folder / "artifacts"))

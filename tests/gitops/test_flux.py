@@ -51,6 +51,13 @@ class Repository:
     def keep(self, **spec: Any) -> None:
         self.flux.keep(self.name, "./team", **spec)
 
+    def run_the_first(self) -> None:
+        """Commit the experiment and keep it, until its first job runs and Flux is content."""
+        revision = self.push()
+        self.keep()
+        self.experiment.kuberay_says("rolloutjob", RUNNING)
+        self.until_ready(revision)
+
     def until_ready(self, revision: str) -> None:
         self.flux.until_ready(self.name, revision)
 
@@ -118,10 +125,7 @@ def test_a_job_that_fails_fails_the_kustomization(repository: Repository) -> Non
 
 def test_a_commit_suspends_and_resumes(repository: Repository) -> None:
     experiment = repository.experiment
-    before = repository.push()
-    repository.keep()
-    experiment.kuberay_says("rolloutjob", RUNNING)
-    repository.until_ready(before)
+    repository.run_the_first()
     uids = experiment.uids()
 
     repository.patch(suspend=True)
@@ -142,10 +146,7 @@ def test_a_commit_suspends_and_resumes(repository: Repository) -> None:
 
 def test_a_changed_experiment_with_new_names_takes_the_place_of_the_old_one(repository: Repository) -> None:
     experiment = repository.experiment
-    revision = repository.push()
-    repository.keep()
-    experiment.kuberay_says("rolloutjob", RUNNING)
-    repository.until_ready(revision)
+    repository.run_the_first()
     before = set(experiment.phases())
 
     repository.checkout.replace("base/rewards.py", "SHORT_WORDS = 40", "SHORT_WORDS = 50")
@@ -160,10 +161,7 @@ def test_a_changed_experiment_with_new_names_takes_the_place_of_the_old_one(repo
 
 def test_a_changed_experiment_with_the_same_names_is_made_anew_with_force_only(repository: Repository) -> None:
     experiment = repository.experiment
-    revision = repository.push()
-    repository.keep()
-    experiment.kuberay_says("rolloutjob", RUNNING)
-    repository.until_ready(revision)
+    repository.run_the_first()
     before = experiment.uids()
 
     repository.checkout.replace("base/experiment.yaml", "seed: 17", "seed: 18")
@@ -186,10 +184,7 @@ def test_a_changed_experiment_with_the_same_names_is_made_anew_with_force_only(r
 def test_what_people_suspend_by_hand(repository: Repository) -> None:
     """Manifests that do not name the field leave it to `mora suspend`, and to kubectl's users not at all."""
     experiment = repository.experiment
-    revision = repository.push()
-    repository.keep()
-    experiment.kuberay_says("rolloutjob", RUNNING)
-    repository.until_ready(revision)
+    repository.run_the_first()
     align = experiment.job("alignmentjob")["metadata"]["name"]
 
     mora = [sys.executable, "-m", "mora_jobs.cli", "suspend", f"alj/{align}", "-n", repository.name]
