@@ -33,7 +33,7 @@ class Results:
         root: str,
         values: Mapping[str, Floats],
     ) -> None:
-        """`root`: URI of the artifacts, with the policies in points/; `values`: [P, R] by point, BASE among them. Prompts on which any policy lacks a
+        """`root`: URI of the artifacts; `values`: [P, R] by point, BASE among them. Prompts on which any policy lacks a
         score of an objective are left out for all: policies are compared on the same prompts."""
         self.objectives, self.weights, self.rewards = tuple(objectives), weights, tuple(rewards)
         self.points, self.root = tuple(points), root
@@ -115,7 +115,7 @@ class Results:
             name: {
                 "weights": {} if index == 0 else self.points[index - 1].weights,
                 # Relative: the artifacts have the same digest wherever they lie, and may be moved.
-                "checkpoint": None if index == 0 else f"points/{name}",
+                "checkpoint": self._place(index),
                 "otherRewards": {self.rewards[o]: _known(self.means[index, o]) for o in others},
                 "improvements": [] if index == 0 else [gain.to_json() for gain in self.improvements(index)],
             }
@@ -136,8 +136,12 @@ class Results:
             name=name,
             weights={key: api.number(value) for key, value in weights.items()},
             values=_numbers(self.objectives, self.front.values[index]),
-            checkpoint_uri=None if index == 0 else f"{self.root}/points/{name}",
+            checkpoint_uri=f"{self.root}/{place}" if (place := self._place(index)) else None,
         )
+
+    def _place(self, index: int) -> str | None:
+        """Folder of a policy in the artifacts; the base model has none."""
+        return f"points/{self.names[index]}" if index else None
 
     def _stages(self) -> list[StageStatus]:
         """The forgetting matrix: every objective before and after each stage."""

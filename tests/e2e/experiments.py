@@ -16,6 +16,7 @@ from tiny_model import make_tiny_model
 
 KINDS = ("RolloutJob", "RewriteJob", "AlignmentJob")
 CLAIM = "data"
+SECONDS = float(os.environ.get("MORA_E2E_SECONDS", "600"))  # a start of Ray on two busy cores takes minutes
 REWARDS = """
 def length(prompts, responses, **columns):
     return [float(len(response)) for response in responses]
@@ -28,6 +29,13 @@ def vowels(prompts, responses, **columns):
 def variety(prompts, responses, **columns):
     return [float(len(set(response))) for response in responses]
 """
+SLOW = """
+import time
+
+def length(prompts, responses, **columns):
+    time.sleep(0.05 * len(responses))  # long enough to be interrupted
+    return [min(len(response) / 64, 1.0) for response in responses]
+"""
 SMALL = {"requests": {"cpu": "300m", "memory": "1Gi"}, "limits": {"memory": "3Gi"}}
 
 
@@ -39,7 +47,6 @@ def cluster(image: str) -> Object:
         "rayVersion": os.environ.get("MORA_E2E_RAY_VERSION", "2.60.0"),
         "head": {"resources": SMALL},
         "workers": {"resources": SMALL},
-        "ttlSecondsAfterFinished": 0,  # the next job of the chain needs the room
     }
 
 
@@ -57,7 +64,7 @@ def manifests(image: str, prefix: str = "", steps: int = 4, folder: str = "runs"
         "sampling": {"samplesPerPrompt": 6, "maxTokens": 12, "seed": 3},
         "engine": engine,
         "rewards": [
-            {"name": name, "python": {"callable": f"small_rewards:{name}"} | code}
+            {"name": name, "python": {"callable": f"my_rewards:{name}"} | code}
             for name in ("length", "vowels", "variety")
         ],
         "isolation": loose | {"plateauTolerance": 1.0},
@@ -92,7 +99,8 @@ def manifests(image: str, prefix: str = "", steps: int = 4, folder: str = "runs"
     for kind, spec in zip(KINDS, (rollout, rewrite, align), strict=True):
         output = {"uri": f"pvc://{CLAIM}/{folder}/{names[kind]}"}
         head = {"apiVersion": "mora.dev/v1alpha1", "kind": kind, "metadata": {"name": names[kind]}}
-        made.append(head | {"spec": spec | {"cluster": cluster(image), "output": output}})
+        pods = cluster(image) | {"ttlSecondsAfterFinished": 0}  # the next job of the chain needs the room
+        made.append(head | {"spec": spec | {"cluster": pods, "output": output}})
     return made
 
 
@@ -110,10 +118,20 @@ def prepare(folder: Path, prompts: int = 12) -> None:
         path.chmod(0o777 if path.is_dir() else 0o644)  # the pods' user is not ours, and hostPath knows no fsGroup
 
 
-def code(namespace: Namespace) -> None:
+def code(namespace: Namespace, text: str = REWARDS) -> None:
     """The rewards as a ConfigMap."""
     head = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rewards"}}
-    namespace.apply(head | {"data": {"small_rewards.py": REWARDS}})
+    namespace.apply(head | {"data": {"my_rewards.py": text}})
+
+
+def one_reward(namespace: Namespace, image: str, text: str, prompts: int = 12, **spec: object) -> Object:
+    """A RolloutJob with the reward `length` of this code, and what it needs in the namespace."""
+    prepare(namespace.volume, prompts)
+    code(namespace, text)
+    job = manifests(image)[0]
+    job["spec"]["rewards"] = job["spec"]["rewards"][:1]
+    job["spec"] |= spec
+    return job
 
 
 def run_here(documents: list[Object], volume: Path, folder: Path) -> tuple[Path, list[Object]]:
@@ -121,21 +139,11 @@ def run_here(documents: list[Object], volume: Path, folder: Path) -> tuple[Path,
     copy = folder / "volume"
     shutil.copytree(volume, copy, ignore=shutil.ignore_patterns("runs"))
     (folder / "manifests").mkdir()
-    (folder / "manifests" / "small_rewards.py").write_text(REWARDS)
+    (folder / "manifests" / "my_rewards.py").write_text(REWARDS)
     (folder / "manifests" / "jobs.yaml").write_text(yaml.safe_dump_all(documents))
-    command = [
-        sys.executable,
-        "-m",
-        "mora_jobs.cli",
-        "run",
-        "-f",
-        folder / "manifests",
-        "--workdir",
-        folder / "workdir",
-    ]
-    done = subprocess.run(
-        [*command, "--volume", f"{CLAIM}={copy}"], capture_output=True, text=True, timeout=1200, check=False
-    )
+    command = [sys.executable, "-m", "mora_jobs.cli", "run", "-f", folder / "manifests"]
+    command += ["--workdir", folder / "workdir", "--volume", f"{CLAIM}={copy}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     names = [f"{each['kind']}-{each['metadata']['name']}.yaml".lower() for each in documents]
     statuses = [yaml.safe_load((folder / "workdir" / "status" / name).read_text())["status"] for name in names]

@@ -39,6 +39,10 @@ class Namespace:
         found: Object = json.loads(self.kubectl("get", kind, name, "-o", "json"))
         return found
 
+    def listed(self, kinds: str) -> list[Object]:
+        found: list[Object] = json.loads(self.kubectl("get", kinds, "-o", "json"))["items"]
+        return found
+
     def await_job(self, kind: str, name: str, seconds: float, until: Callable[[Object], bool]) -> list[Object]:
         """Follow a job until `until(status)` holds; every status that was seen on the way, in order."""
         seen: list[Object] = []
@@ -62,20 +66,23 @@ class Namespace:
 
     def events(self, kind: str, name: str) -> list[Object]:
         """The events about an object."""
-        found = json.loads(self.kubectl("get", "events.events.k8s.io", "-o", "json"))["items"]
+        found = self.listed("events.events.k8s.io")
         return [each for each in found if (each["regarding"]["kind"], each["regarding"]["name"]) == (kind, name)]
 
-    def operator_metric(self, metric: str, name: str) -> list[float]:
-        """The values of a metric of the operator's for a job of this namespace, of all its replicas."""
+    def operator_metrics(self) -> dict[str, list[str]]:
+        """The lines of /metrics of every replica of the operator, by the name of its pod."""
+        place = "/api/v1/namespaces/mora-system/{}:8080/proxy/metrics"
         labels = "app.kubernetes.io/name=mora-operator"
         pods = self.kubectl("get", "pods", "-n", "mora-system", "-l", labels, "-o", "name").split()
-        found = []
-        for pod in pods:
-            place = f"/api/v1/namespaces/mora-system/pods/{pod.removeprefix('pod/')}:8080/proxy/metrics"
-            for line in self.kubectl("get", "--raw", place).splitlines():
-                if line.startswith(metric) and f'namespace="{self.name}"' in line and f'name="{name}"' in line:
-                    found.append(float(line.rsplit(" ", 1)[1]))
-        return found
+        return {
+            pod: self.kubectl("get", "--raw", place.format(pod.replace("pod/", "pods/"))).splitlines() for pod in pods
+        }
+
+    def job_metric(self, metric: str, name: str) -> list[float]:
+        """The values of a metric of the operator's for a job of this namespace, of all its replicas."""
+        labels = f'namespace="{self.name}"', f'name="{name}"'
+        lines = [line for lines in self.operator_metrics().values() for line in lines if line.startswith(metric)]
+        return [float(line.rsplit(" ", 1)[1]) for line in lines if all(label in line for label in labels)]
 
 
 def rows(folder: Path) -> list[Object]:

@@ -7,32 +7,20 @@ import shlex
 import subprocess
 
 import pytest
-from experiments import KINDS, code, manifests, prepare
+from experiments import KINDS, SECONDS, SLOW, code, manifests, one_reward, prepare
 from kubectl import Namespace, Object, rows
-from tiny_jobs import SECONDS
+from statuses import begun, ended
 
 pytestmark = pytest.mark.e2e
 
 PROMPTS = 200
-SLOW = """
-import time
-
-def length(prompts, responses, **columns):
-    time.sleep(0.05 * len(responses))  # long enough to be killed
-    return [min(len(response) / 64, 1.0) for response in responses]
-"""
 STEPS = 200
 
 
 @pytest.fixture
 def rollout(namespace: Namespace, runtime_image: str) -> Object:
     """A RolloutJob that scores slowly; not applied yet."""
-    prepare(namespace.volume, PROMPTS)
-    head = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rewards"}}
-    namespace.apply(head | {"data": {"small_rewards.py": SLOW}})
-    job = manifests(runtime_image)[0]
-    job["spec"]["rewards"] = job["spec"]["rewards"][:1]
-    return job
+    return one_reward(namespace, runtime_image, SLOW, PROMPTS)
 
 
 @pytest.fixture
@@ -63,14 +51,6 @@ def every_prompt_once(namespace: Namespace) -> None:
     for name in ("rollouts", "scores"):
         found = [row["id"] for row in rows(namespace.volume / "runs" / "rollout" / name)]
         assert len(found) == len(set(found)) == PROMPTS, name
-
-
-def begun(status: Object) -> bool:
-    return bool(status.get("progress", {}).get("completed", 0) > 0)
-
-
-def ended(status: Object) -> bool:
-    return "completionTime" in status
 
 
 UNNOTICED = {"current": 1, "failed": 0, "infraRestarts": 0}
@@ -128,4 +108,4 @@ def test_the_operator_killed_during_each_job(namespace: Namespace, chain: list[O
         ends = namespace.await_job(kind, name, 2 * SECONDS, until=ended)
         assert ends[-1]["phase"] == "Complete", ends[-1]
         assert ends[-1]["attempts"] == {"current": 1, "failed": 0, "infraRestarts": 0}
-    assert len(json.loads(namespace.kubectl("get", "rayjobs", "-o", "json"))["items"]) == len(KINDS)
+    assert len(namespace.listed("rayjobs")) == len(KINDS)

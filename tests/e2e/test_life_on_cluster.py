@@ -3,26 +3,20 @@
 import json
 
 import pytest
+from experiments import SECONDS, SLOW, code
 from kubectl import Namespace, rows
-from tiny_jobs import SAMPLES, SECONDS, prepare, rollout_job
+from statuses import ended
+from tiny_jobs import SAMPLES, prepare, rollout_job
 
 pytestmark = pytest.mark.e2e
 
 MANY = 400
-SLOW = """
-import time
-
-def length(prompts, responses, **columns):
-    time.sleep(0.05 * len(responses))  # long enough to be interrupted
-    return [min(len(response) / 64, 1.0) for response in responses]
-"""
 
 
 @pytest.fixture
 def prepared(namespace: Namespace) -> Namespace:
     prepare(namespace, MANY)
-    code = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rewards"}, "data": {"my_rewards.py": SLOW}}
-    namespace.apply(code)
+    code(namespace, SLOW)
     return namespace
 
 
@@ -43,12 +37,12 @@ def test_suspended_in_the_middle_and_resumed(prepared: Namespace, runtime_image:
     past = suspended["attemptHistory"][0]
     assert (past["reason"], past["lostSeconds"]) == ("Suspended", 0), "the driver stopped at a safe point by itself"
     assert suspended["exit"]["reason"] == "Stopped"
-    assert not json.loads(prepared.kubectl("get", "rayjobs", "-o", "json"))["items"]
+    assert not prepared.listed("rayjobs")
     kept = {row["id"] for row in rows(prepared.volume / "runs" / "pause" / "rollouts")}
     assert kept, "what was drawn is kept"
 
     prepared.kubectl("patch", "rolloutjob", "pause", "--type=merge", "-p", json.dumps({"spec": {"suspend": False}}))
-    done = prepared.await_job("rolloutjob", "pause", SECONDS, until=lambda status: "completionTime" in status)[-1]
+    done = prepared.await_job("rolloutjob", "pause", SECONDS, until=ended)[-1]
     assert done["phase"] == "Complete", done
     assert done["attempts"] == {"current": 2, "failed": 0, "infraRestarts": 0}
     found = [row["id"] for row in rows(prepared.volume / "runs" / "pause" / "rollouts")]
@@ -67,7 +61,7 @@ def test_a_driver_that_is_killed_is_followed_by_another_that_goes_on(prepared: N
     prepared.await_job("rolloutjob", "killed", SECONDS, until=lambda status: "progress" in status)
     (head,) = prepared.kubectl("get", "pods", "-l", "ray.io/node-type=head", "-o", "name").split()
     prepared.kubectl("exec", head, "--", "pkill", "-9", "-f", "^python -m mora_jobs")
-    seen = prepared.await_job("rolloutjob", "killed", 2 * SECONDS, until=lambda status: "completionTime" in status)
+    seen = prepared.await_job("rolloutjob", "killed", 2 * SECONDS, until=ended)
     status = seen[-1]
     print(prepared.kubectl("get", "rlj", "-o", "wide"), prepared.kubectl("get", "events"))
     assert "Retrying" in [each.get("phase") for each in seen]

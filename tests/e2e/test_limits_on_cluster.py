@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from experiments import manifests, prepare
-from kubectl import Namespace, Object
-from tiny_jobs import SECONDS
+from experiments import SECONDS, one_reward
+from kubectl import Namespace
+from statuses import condition, ended
 
 pytestmark = pytest.mark.e2e
 
@@ -26,35 +26,20 @@ def length(prompts, responses, **columns):
 """
 
 
-def rollout(namespace: Namespace, image: str, code: str, prompts: int = 12, **spec: object) -> Object:
-    """A RolloutJob with one reward of this code."""
-    prepare(namespace.volume, prompts)
-    head = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rewards"}}
-    namespace.apply(head | {"data": {"small_rewards.py": code}})
-    job = manifests(image)[0]
-    job["spec"]["rewards"] = job["spec"]["rewards"][:1]
-    job["spec"] |= spec
-    return job
-
-
-def ended(status: Object) -> bool:
-    return "completionTime" in status
-
-
 @pytest.mark.timeout(2 * SECONDS)
 def test_a_job_over_its_deadline(namespace: Namespace, runtime_image: str) -> None:
-    namespace.apply(rollout(namespace, runtime_image, ENDLESS, activeDeadlineSeconds=60))
+    namespace.apply(one_reward(namespace, runtime_image, ENDLESS, activeDeadlineSeconds=60))
     status = namespace.await_job("rolloutjob", "rollout", SECONDS, until=ended)[-1]
     print(namespace.kubectl("get", "rlj", "-o", "wide"), namespace.kubectl("get", "events"))
     assert status["phase"] == "Failed"
     assert condition(status, "Failed")["reason"] == "DeadlineExceeded"
-    namespace.await_that(lambda: not json.loads(namespace.kubectl("get", "pods", "-o", "json"))["items"], 120)
+    namespace.await_that(lambda: not namespace.listed("pods"), 120)
 
 
 @pytest.mark.timeout(3 * SECONDS)
 def test_a_worker_that_is_out_of_memory(namespace: Namespace, runtime_image: str) -> None:
     """The kernel or Ray's own watch kills it: the reason says memory, and that is counted as the application's."""
-    namespace.apply(rollout(namespace, runtime_image, GREEDY, backoffLimit=0))
+    namespace.apply(one_reward(namespace, runtime_image, GREEDY, backoffLimit=0))
     status = namespace.await_job("rolloutjob", "rollout", 2 * SECONDS, until=ended)[-1]
     print(
         namespace.kubectl("get", "rlj", "-o", "wide"), namespace.kubectl("get", "events"), json.dumps(status, indent=1)
@@ -76,7 +61,7 @@ def small_volume(namespace: Namespace) -> Iterator[Namespace]:
 
 @pytest.mark.timeout(2 * SECONDS)
 def test_a_full_volume(small_volume: Namespace, runtime_image: str) -> None:
-    job = rollout(
+    job = one_reward(
         small_volume, runtime_image, "def length(prompts, responses, **columns): return [1.0] * len(prompts)"
     )
     with (small_volume.volume / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
@@ -89,8 +74,3 @@ def test_a_full_volume(small_volume: Namespace, runtime_image: str) -> None:
     assert (status["exit"]["class"], status["exit"]["reason"]) == ("UserError", "DiskFull")
     assert "pvc://data" in status["exit"]["message"]
     assert status["attempts"]["current"] == 1, "another attempt would find it as full"
-
-
-def condition(status: Object, kind: str) -> Object:
-    found: Object = next(each for each in status["conditions"] if each["type"] == kind)
-    return found

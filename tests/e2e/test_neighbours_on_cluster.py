@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from experiments import code, manifests, prepare
+from chains import complete
+from experiments import SECONDS, code, manifests, prepare
 from kubectl import Namespace
-from test_experiment_on_cluster import complete, results
-from tiny_jobs import SECONDS
+from statuses import results
 
 pytestmark = pytest.mark.e2e
 

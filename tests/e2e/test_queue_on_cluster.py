@@ -8,8 +8,10 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from experiments import SECONDS
 from kubectl import Namespace, Object
-from tiny_jobs import SECONDS, prepare, rollout_job
+from statuses import condition, ended
+from tiny_jobs import prepare, rollout_job
 
 pytestmark = pytest.mark.e2e
 
@@ -54,18 +56,25 @@ def test_one_after_the_other(namespace: Namespace, queue: str, runtime_image: st
     namespace.await_job("rolloutjob", "first", SECONDS, until=lambda status: status.get("phase") == "Provisioning")
     namespace.apply(queued(runtime_image, "second", queue))
     waits = namespace.await_job(
-        "rolloutjob", "second", 60, until=lambda status: "queue" in status and bool(message(status))
+        "rolloutjob",
+        "second",
+        60,
+        until=lambda status: "queue" in status and bool(condition(status, "Ready").get("message", "")),
     )[-1]
-    print(namespace.kubectl("get", "rlj", "-o", "wide"), json.dumps(waits["queue"]), message(waits))
+    print(
+        namespace.kubectl("get", "rlj", "-o", "wide"),
+        json.dumps(waits["queue"]),
+        condition(waits, "Ready").get("message", ""),
+    )
     assert waits["phase"] == "Queued"
     assert waits["queue"]["localQueue"] == "q"
-    assert conditions(waits)["QuotaReserved"] == "False"
-    assert "insufficient" in message(waits)
+    assert condition(waits, "QuotaReserved")["status"] == "False"
+    assert "insufficient" in condition(waits, "Ready").get("message", "")
 
-    first = namespace.await_job("rolloutjob", "first", SECONDS, until=lambda status: "completionTime" in status)
+    first = namespace.await_job("rolloutjob", "first", SECONDS, until=ended)
     assert first[-1]["phase"] == "Complete", first[-1]
-    assert conditions(first[-1])["QuotaReserved"] == "True"
-    second = namespace.await_job("rolloutjob", "second", SECONDS, until=lambda status: "completionTime" in status)
+    assert condition(first[-1], "QuotaReserved")["status"] == "True"
+    second = namespace.await_job("rolloutjob", "second", SECONDS, until=ended)
     assert second[-1]["phase"] == "Complete", second[-1]
     phases = [status.get("phase") for status in second]
     assert phases.index("Provisioning") < phases.index("Running"), "it went its way when it was admitted"
@@ -86,13 +95,4 @@ def test_a_queued_job_that_is_suspended_leaves_the_queue(namespace: Namespace, q
 
 
 def workloads(namespace: Namespace) -> list[Object]:
-    found: list[Object] = json.loads(namespace.kubectl("get", "workloads", "-o", "json"))["items"]
-    return [each for each in found if "deletionTimestamp" not in each["metadata"]]
-
-
-def conditions(status: Object) -> dict[str, str]:
-    return {each["type"]: each["status"] for each in status["conditions"]}
-
-
-def message(status: Object) -> str:
-    return next((str(each.get("message", "")) for each in status["conditions"] if each["type"] == "Ready"), "")
+    return [each for each in namespace.listed("workloads") if "deletionTimestamp" not in each["metadata"]]

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from experiments import SECONDS
 from kubectl import Namespace, rows
-from tiny_jobs import PROMPTS, SAMPLES, SECONDS, prepare, rollout_job
+from statuses import condition, ended
+from tiny_jobs import PROMPTS, SAMPLES, prepare, rollout_job
 
 pytestmark = pytest.mark.e2e
 
@@ -18,12 +20,12 @@ def prepared(namespace: Namespace) -> Namespace:
 @pytest.mark.timeout(SECONDS + 120)
 def test_counts_and_results_come_back_into_status(prepared: Namespace, runtime_image: str) -> None:
     prepared.apply(rollout_job(runtime_image))
-    seen = prepared.await_job("rolloutjob", "tiny", SECONDS, until=lambda status: "completionTime" in status)
+    seen = prepared.await_job("rolloutjob", "tiny", SECONDS, until=ended)
     status = seen[-1]
     print(prepared.kubectl("get", "rlj", "-o", "wide"))
     print(prepared.kubectl("describe", "rlj", "tiny"))
 
-    conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
+    conditions = {each["type"]: each["status"] for each in status["conditions"]}
     assert status["phase"] == "Complete", status
     assert conditions["Complete"] == conditions["Ready"] == "True"
     assert conditions["Failed"] == conditions["Stalled"] == conditions["Reconciling"] == "False"
@@ -55,8 +57,7 @@ def test_a_users_mistake_is_told_in_status(prepared: Namespace, runtime_image: s
     job["metadata"]["name"] = "mistaken"
     job["spec"]["rewards"][0]["python"]["callable"] = "my_rewards:absent"
     prepared.apply(job)
-    status = prepared.await_job("rolloutjob", "mistaken", SECONDS, until=lambda status: "completionTime" in status)[-1]
+    status = prepared.await_job("rolloutjob", "mistaken", SECONDS, until=ended)[-1]
     assert status["phase"] == "Failed"
     assert status["exit"]["class"] == "UserError", status
-    failed = next(condition for condition in status["conditions"] if condition["type"] == "Failed")
-    assert "absent" in failed["message"]
+    assert "absent" in condition(status, "Failed")["message"]

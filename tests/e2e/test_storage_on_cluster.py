@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from experiments import code, manifests, prepare
+from chains import complete
+from experiments import SECONDS, code, manifests, prepare
 from kubectl import Namespace, Object
-from test_experiment_on_cluster import complete
-from tiny_jobs import SECONDS
+from statuses import ended
 
 pytestmark = pytest.mark.e2e
 
@@ -44,6 +44,13 @@ def endpoint(secret: str, tmp_path: Path) -> Iterator[str]:
         server.wait()
 
 
+def put_credentials(namespace: Namespace, secret: str) -> None:
+    """An AWS credentials file in a Secret."""
+    content = f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = {secret}\n"
+    head = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3-credentials"}}
+    namespace.apply(head | {"stringData": {"credentials": content}})
+
+
 def on_s3(job: Object, endpoint: str, claim: str = "pvc://data/") -> Object:
     """The job with its URIs in the bucket, the credentials from a Secret as a file, and a way to the server."""
     moved: Object = json.loads(json.dumps(job).replace(claim, "s3://experiments/"))
@@ -64,9 +71,7 @@ def test_an_experiment_on_s3(
 ) -> None:
     prepare(bucket := tmp_path / "s3" / "experiments")
     code(namespace)
-    content = f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = {secret}\n"
-    head = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3-credentials"}}
-    namespace.apply(head | {"stringData": {"credentials": content}})
+    put_credentials(namespace, secret)
     jobs = [on_s3(job, endpoint) for job in manifests(runtime_image)]
     namespace.apply(*jobs)
     statuses = complete(namespace, jobs)
@@ -93,12 +98,10 @@ def test_wrong_credentials_are_a_mistake_that_is_told(
 ) -> None:
     prepare(tmp_path / "s3" / "experiments")
     code(namespace)
-    content = f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = wrong-{secrets.token_hex(8)}\n"
-    head = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3-credentials"}}
-    namespace.apply(head | {"stringData": {"credentials": content}})
+    put_credentials(namespace, f"wrong-{secrets.token_hex(8)}")
     job = on_s3(manifests(runtime_image)[0], endpoint)
     namespace.apply(job)
-    status = namespace.await_job("rolloutjob", "rollout", SECONDS, until=lambda status: "completionTime" in status)[-1]
+    status = namespace.await_job("rolloutjob", "rollout", SECONDS, until=ended)[-1]
     print(namespace.kubectl("get", "rlj", "-o", "wide"), json.dumps(status["exit"]))
     assert status["phase"] == "Failed"
     assert status["exit"]["class"] == "UserError"
