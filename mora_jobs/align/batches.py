@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from mora_jobs.align.tokens import TokenPair
+from mora_jobs.align.tokens import Example
 
 WINDOW_STEPS = (
     50  # steps that are sorted by length together: long enough for full batches, short enough to stay random
@@ -68,12 +68,12 @@ class Schedule(Sampler[list[int]]):
             epoch += 1
 
 
-def collate(pairs: Sequence[TokenPair], pad: int) -> dict[str, Any]:
-    """Right-padded tensors of B pairs: rows 0…B−1 are the chosen sequences, rows B…2B−1 the rejected ones.
+def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
+    """Right-padded tensors of B examples with R responses each: row R·i + j is response j of example i.
 
-    input_ids, attention_mask [2B, T]; completion_mask [2B, T] is 1 on response tokens; signs [B, K]; reference [2, B].
+    input_ids, attention_mask [B·R, T]; completion_mask [B·R, T] is 1 on response tokens; signs [B, K]; reference [B, R].
     """
-    sequences = [(pair.prompt, pair.chosen) for pair in pairs] + [(pair.prompt, pair.rejected) for pair in pairs]
+    sequences = [(example.prompt, response) for example in examples for response in example.responses]
     width = max(len(prompt) + len(response) for prompt, response in sequences)
     shape = (len(sequences), width)
     ids = torch.full(shape, pad, dtype=torch.long)
@@ -87,6 +87,6 @@ def collate(pairs: Sequence[TokenPair], pad: int) -> dict[str, Any]:
         "input_ids": ids,
         "attention_mask": attention,
         "completion_mask": completion,
-        "signs": torch.tensor([pair.signs for pair in pairs], dtype=torch.float32),
-        "reference": torch.tensor([pair.reference for pair in pairs], dtype=torch.float32).T.contiguous(),
+        "signs": torch.tensor([example.signs for example in examples], dtype=torch.float32),
+        "reference": torch.tensor([example.reference for example in examples], dtype=torch.float32),
     }

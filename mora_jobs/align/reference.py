@@ -1,7 +1,8 @@
 """Log-probabilities under the reference model, computed once for all trainings that share it, and resumable.
 
-A table of one row per pair. Its name is a digest of the model, the tokenizer, the chat template and the cut, so that
-another reference never reads these numbers. Every point of a weight grid and every expert of a soup shares one table.
+A table of one row per example, with one number per response. Its name is a digest of the model, the tokenizer, the chat
+template and the cut, so that another reference never reads these numbers. Every point of a weight grid and every expert of
+a soup shares one table.
 """
 
 import hashlib
@@ -13,12 +14,12 @@ import torch
 from torch import nn
 
 from mora_jobs.align.batches import collate
-from mora_jobs.align.tokens import TokenPair
+from mora_jobs.align.tokens import Example
 from mora_jobs.artifacts.manifest import KeyConflict
 from mora_jobs.artifacts.store import Store
 from mora_jobs.artifacts.table import Table
 
-REFERENCE = pa.schema([("id", pa.string()), ("chosen", pa.float32()), ("rejected", pa.float32())])
+REFERENCE = pa.schema([("id", pa.string()), ("log_probs", pa.list_(pa.float32()))])
 PART_BATCHES = 16  # batches between commits
 
 
@@ -28,17 +29,17 @@ def reference_table(store: Store, *parts: str) -> Table:
     return Table(store.child("reference"), key, REFERENCE)
 
 
-def fill(pairs: Sequence[TokenPair], table: Table) -> bool:
-    """Write the committed log-probabilities into the pairs; True when none is missing."""
-    known = {row["id"]: (row["chosen"], row["rejected"]) for row in table.rows()}
-    for pair in pairs:
-        pair.reference = known.get(pair.id, pair.reference)
-    return all(pair.id in known for pair in pairs)
+def fill(examples: Sequence[Example], table: Table) -> bool:
+    """Write the committed log-probabilities into the examples; True when none is missing."""
+    known = {row["id"]: tuple(row["log_probs"]) for row in table.rows()}
+    for example in examples:
+        example.reference = known.get(example.id, ())
+    return all(example.reference for example in examples)
 
 
 def compute(
     model: nn.Module,
-    pairs: Sequence[TokenPair],
+    examples: Sequence[Example],
     table: Table,
     done: Collection[str],
     *,
@@ -47,14 +48,14 @@ def compute(
     device: torch.device,
     rank: int,
     world: int,
-    on_batch: Callable[[int], None] = lambda pairs: None,
+    on_batch: Callable[[int], None] = lambda examples: None,
 ) -> None:
     """Commit what is missing besides `done`. Batches are dealt to the workers; all of them must call this alike.
 
-    Batches are made from all pairs, by length, whatever is committed and however many workers there are: the numbers do
-    not depend on where an earlier run was cut off.
+    Batches are made from all examples, by length, whatever is committed and however many workers there are: the numbers
+    do not depend on where an earlier run was cut off.
     """
-    todo = [batch for batch in _batches(pairs, batch_size) if any(pair.id not in done for pair in batch)]
+    todo = [batch for batch in _batches(examples, batch_size) if any(each.id not in done for each in batch)]
     # Sliced models gather their weights together, so every worker makes the same number of passes.
     rounds = -(-len(todo) // world)
     rows: list[dict[str, object]] = []
@@ -71,9 +72,8 @@ def compute(
                 completion_mask=inputs["completion_mask"],
             )
         if index < len(todo):
-            chosen, rejected = likelihood.float().cpu().chunk(2)
-            found = zip(batch, chosen.tolist(), rejected.tolist(), strict=True)
-            rows += [{"id": p.id, "chosen": c, "rejected": r} for p, c, r in found if p.id not in done]
+            found = zip(batch, likelihood.float().cpu().view(len(batch), -1).tolist(), strict=True)
+            rows += [{"id": each.id, "log_probs": own} for each, own in found if each.id not in done]
         if len(rows) >= PART_BATCHES * batch_size:
             _commit(table, rows)
             rows = []
@@ -93,6 +93,6 @@ def _commit(table: Table, rows: list[dict[str, object]]) -> None:
             rows = [row for row in rows if row["id"] not in done]
 
 
-def _batches(pairs: Sequence[TokenPair], size: int) -> Iterator[list[TokenPair]]:
-    order = sorted(pairs, key=lambda pair: (pair.length, pair.id))
+def _batches(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
+    order = sorted(examples, key=lambda example: (example.length, example.id))
     return (order[start : start + size] for start in range(0, len(order), size))

@@ -41,6 +41,13 @@ class Task:
         return tuple(objective.name for objective in self.spec.objectives)
 
     @property
+    def wanted(self) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """The objectives with a weight, and their weights: the others are not trained on."""
+        found = [(name, weight) for name, weight in zip(self.objectives, self.weights, strict=True) if weight > 0]
+        total = sum(weight for _, weight in found)
+        return tuple(name for name, _ in found), tuple(weight / total for _, weight in found)
+
+    @property
     def store(self) -> Store:
         return Store(self.root).child(f"trainings/{self.name}")
 

@@ -1,4 +1,4 @@
-"""Pairs as token ids: the rendered chat prompt, then the two responses."""
+"""What is trained on as token ids: the rendered chat prompt, then the responses."""
 
 import json
 from collections import Counter
@@ -12,25 +12,27 @@ from mora_jobs.models import render_chat
 
 
 @dataclass
-class TokenPair:
-    """One pair. Reference log-probabilities (nats, summed over the response) are filled in before training starts."""
+class Example:
+    """A prompt with R responses; a pair has two, the chosen one first. `signs` has one for each objective.
+
+    Reference log-probabilities (nats, summed over each response) are filled in before training starts.
+    """
 
     id: str
     prompt: list[int]
-    chosen: list[int]
-    rejected: list[int]
+    responses: list[list[int]]
     signs: tuple[int, ...]
-    reference: tuple[float, float] = (float("nan"), float("nan"))
+    reference: tuple[float, ...] = ()
 
     @property
     def length(self) -> int:
-        """Tokens of the longer sequence: what a batch is padded to."""
-        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+        """Tokens of the longest sequence: what a batch is padded to."""
+        return len(self.prompt) + max(map(len, self.responses))
 
 
 def tokenize(
     rows: Iterable[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> tuple[list[TokenPair], Counter[str]]:
+) -> tuple[list[Example], Counter[str]]:
     """The pairs in the order of their ids, and how many had to be left out, by reason.
 
     A response that ended by itself is followed by the token that ends a turn; one that was cut is not, or the model would
@@ -38,7 +40,7 @@ def tokenize(
     (PromptTooLong) and responses that are equal after the cut (SameAfterCut) are left out.
     """
     end = end_of_turn(tokenizer)
-    pairs: list[TokenPair] = []
+    pairs: list[Example] = []
     dropped: Counter[str] = Counter()
     for row in sorted(rows, key=lambda row: str(row["id"])):
         prompt = _ids(tokenizer, render_chat(tokenizer, json.loads(row["messages"]), add_generation_prompt=True))
@@ -53,7 +55,7 @@ def tokenize(
         if chosen == rejected or not chosen or not rejected:
             dropped["SameAfterCut"] += 1
             continue
-        pairs.append(TokenPair(row["id"], prompt, chosen, rejected, tuple(row["signs"])))
+        pairs.append(Example(row["id"], prompt, [chosen, rejected], tuple(row["signs"])))
     return pairs, dropped
 
 

@@ -24,7 +24,7 @@ from mora_jobs.align.policy import Policy, load_policy, load_reference, save_pol
 from mora_jobs.align.sharding import shard
 from mora_jobs.align.soup import combine
 from mora_jobs.align.task import LOG, POLICY, RESULT, Task
-from mora_jobs.align.tokens import TokenPair, tokenize
+from mora_jobs.align.tokens import Example, tokenize
 from mora_jobs.align.trainer import ObjectiveTrainer
 from mora_jobs.api.training import Strategy
 from mora_jobs.artifacts.document import write_json
@@ -120,10 +120,10 @@ def _train(task: Task, report: Report, callbacks: Sequence[TrainerCallback], scr
     trainer = ObjectiveTrainer(
         model,
         _arguments(task, seat, scratch / "steps", len(pairs)),
-        pairs=pairs,
-        method=methods.make(task.spec.method),
-        objectives=task.objectives,
-        weights=task.weights,
+        examples=pairs,
+        method=methods.make(task.spec.method, *task.wanted),
+        gram=task.spec.method.gram,
+        control_steps=task.spec.method.control_steps,
         pad=pad,
         callbacks=[StoreSaver(checkpoints, seat.gather), pulse, *callbacks],
     )
@@ -158,15 +158,20 @@ def _place(model: Policy, task: Task, seat: Seat) -> None:
         model.set_attn_implementation("eager")
 
 
-def _pairs(task: Task, tokenizer: Any) -> list[TokenPair]:
-    """The pairs that say something about an objective with a weight. UserError when none is left."""
+def _pairs(task: Task, tokenizer: Any) -> list[Example]:
+    """The pairs that say something about an objective with a weight, with its signs. UserError when none is left."""
     table = Table(Store(task.root), "pairs", PAIRS)
     wanted = [index for index, weight in enumerate(task.weights) if weight > 0]
-    rows = (row for row in table.rows() if row["stage"] == task.stage and any(row["signs"][index] for index in wanted))
+    rows = (
+        row | {"signs": [row["signs"][index] for index in wanted]}
+        for row in table.rows()
+        if row["stage"] == task.stage
+    )
+    rows = (row for row in rows if any(row["signs"]))
     pairs, dropped = tokenize(rows, tokenizer, task.spec.trainer.max_length)
     if not pairs:
         why = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "no pair has a sign for it"
-        names = ", ".join(task.objectives[index] for index in wanted)
+        names = ", ".join(task.wanted[0])
         raise UserError(
             f"training {task.name}",
             f"no pair is left for {names} ({why})",
@@ -186,7 +191,7 @@ def _frozen_adapter(task: Task, scratch: Path) -> Path | None:
 
 
 def _reference(
-    task: Task, seat: Seat, local: LocalModel, model: Policy, pairs: list[TokenPair], pad: int, report: Report
+    task: Task, seat: Seat, local: LocalModel, model: Policy, pairs: list[Example], pad: int, report: Report
 ) -> None:
     """Reference log-probabilities of all pairs. The policy is the reference itself before its first step."""
     other = None if task.reference is None else fetch(task.reference)
@@ -271,5 +276,5 @@ def _hand_over(task: Task, seat: Seat, trainer: ObjectiveTrainer, tokenizer: Any
         write_json(
             task.store,
             RESULT,
-            {"config": task.digest(), "steps": trainer.state.global_step, "pairs": len(trainer.pairs)},
+            {"config": task.digest(), "steps": trainer.state.global_step, "pairs": len(trainer.examples)},
         )

@@ -9,6 +9,7 @@ from .cluster import ClusterSpec, CommonSpec, Credential, Output, OverwritePolic
 from .identity import identity
 from .inputs import Adapter, Engine, EngineType, ModelRef, OpenAICompatible, PromptFormat, Prompts, Sampling
 from .metadata import ObjectMeta
+from .methods import MethodName, PairRule
 from .progress import Desired, ProgressReply, ProgressReport
 from .resolved import KINDS, Job, ResolvedJob
 from .rewards import (
@@ -39,7 +40,7 @@ from .status import (
     Progress,
     number,
 )
-from .training import FrontStrategy, MethodName, PairRule, Pairs, Regime
+from .training import FrontStrategy, Pairs, Regime
 
 __all__ = [
     "API_VERSION", "GROUP", "KINDS", "VERSION",

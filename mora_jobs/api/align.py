@@ -8,6 +8,7 @@ from .base import API_VERSION, Model, Rule
 from .cluster import CommonSpec, Output
 from .inputs import ModelRef, Prompts
 from .metadata import ObjectMeta
+from .methods import Method, acceptance_rules, objectives_known
 from .rewards import Reward, credentials_known
 from .status import CommonStatus, Count, Number
 from .texts import Dimension, OutputURI
@@ -17,7 +18,6 @@ from .training import (
     Front,
     Generation,
     LoRA,
-    Method,
     Objective,
     Pairs,
     Regime,
@@ -93,7 +93,8 @@ class AlignmentSpec(CommonSpec):
             "give rewriteJobRef or rolloutJobRef; only pair rule Dataset does without",
             "data",
         ),
-        Rule("self.pairs.rule != 'Pool'", "method DPO does not accept pair rule Pool", "pairs.rule"),
+        *acceptance_rules(),
+        *objectives_known(),
         Rule(
             "self.front.strategy == 'Single' || self.pairs.rule == 'PerObjective' || (self.pairs.rule == 'Dataset' && "
             "has(self.data.preferences) && has(self.data.preferences.columns.objective))",

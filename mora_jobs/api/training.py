@@ -7,27 +7,13 @@ from pydantic import Field, StringConstraints
 
 from .base import JobRef, Model, Rule
 from .inputs import Engine, PromptFormat, Sampling
+from .methods import PairRule
 from .texts import Dimension, InputURI, Name, Probability
-
-
-class PairRule(StrEnum):
-    DOMINANCE = "Dominance"
-    STAGE_GUARD = "StageGuard"
-    PER_OBJECTIVE = "PerObjective"
-    AGGREGATE = "Aggregate"
-    POOL = "Pool"
-    DATASET = "Dataset"
 
 
 class Regime(StrEnum):
     SEQUENTIAL = "Sequential"
     SIMULTANEOUS = "Simultaneous"
-
-
-class MethodName(StrEnum):
-    """The methods that are implemented, and only those."""
-
-    DPO = "DPO"
 
 
 class FrontStrategy(StrEnum):
@@ -98,7 +84,7 @@ class Pairs(Model):
     """How rollouts become preference pairs. u is the calibrated score."""
 
     rule: PairRule = PairRule.DOMINANCE
-    """Dominance: the winner is at least as good on every objective. StageGuard: largest gap on the stage's objective, no other falls by more than guardTolerance (Sequential). PerObjective: a sign −1|0|+1 for each objective. Aggregate: ordered by the rollout job's aggregation. Pool: all candidates with their scores. Dataset: the given pairs."""
+    """Dominance: the winner is at least as good on every objective. StageGuard: largest gap on the stage's objective, no other falls by more than guardTolerance (Sequential). PerObjective: a sign −1|0|+1 for each objective. Aggregate: ordered by the rollout job's aggregation. Pool: all candidates with their scores, no pairs. Dataset: the given pairs."""
     min_gap: Annotated[float, Field(ge=0, le=16)] = 0.3
     """Least gap: summed over objectives for Dominance and Aggregate × objectives, on the stage's objective for StageGuard, on at least one objective for PerObjective (a smaller gap has sign 0)."""
     guard_tolerance: Probability = 0.05
@@ -117,18 +103,9 @@ class Objective(Model):
     weight: Probability | None = None
     """Weight; equal weights when none is given. All weights sum to 1."""
     threshold: Probability | None = None
-    """Value that the objective should reach, for methods with constraints; shown in the report."""
+    """Value that the objective should reach; shown in the report. MOPO's bounds are win rates, and stand in its block."""
     primary: bool = False
     """The objective that methods with constraints maximise; at most one."""
-
-
-class Method(Model):
-    """The training method."""
-
-    name: MethodName = MethodName.DPO
-    """Name; one optional block each."""
-    beta: Annotated[float, Field(gt=0, le=100)] = 0.1
-    """Strength of the pull to the reference model."""
 
 
 class NamedWeights(Model):
@@ -180,7 +157,7 @@ class Trainer(Model):
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Optimiser steps of each training; wins over epochs."""
     per_device_batch_size: Annotated[int, Field(ge=1, le=4096)] = 4
-    """Pairs in one forward pass of one worker."""
+    """Pairs (rule Pool: single responses) in one forward pass of one worker."""
     gradient_accumulation: Annotated[int, Field(ge=1, le=4096)] = 1
     """Forward passes for one optimiser step."""
     max_length: Annotated[int, Field(ge=16, le=1_000_000)] = 512

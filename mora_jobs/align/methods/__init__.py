@@ -1,15 +1,29 @@
 """The training methods, by their names in spec.method.name."""
 
-from mora_jobs.align.methods.base import Method
+from mora_jobs.align.methods.base import Answers, Method, Needs
+from mora_jobs.align.methods.cagrad import RACO, CAGrad
 from mora_jobs.align.methods.dpo import DPO
-from mora_jobs.api.training import Method as MethodSpec
-from mora_jobs.api.training import MethodName
+from mora_jobs.align.methods.group_dro import GroupDRO
+from mora_jobs.align.methods.mgda import MGDA
+from mora_jobs.align.methods.mgda_decoupled import MGDADecoupled
+from mora_jobs.align.methods.mgda_normalised import MGDANormalised
+from mora_jobs.align.methods.pairwise import Pairwise
+from mora_jobs.api.methods import Method as MethodSpec
+from mora_jobs.api.methods import MethodName
 
-__all__ = ["Method", "make"]
+__all__ = ["Answers", "Method", "Needs", "make"]
+
+PAIRWISE: dict[MethodName, type[Pairwise]] = {
+    MethodName.DPO: DPO,
+    MethodName.MGDA: MGDA,
+    MethodName.MGDA_NORMALISED: MGDANormalised,
+    MethodName.MGDA_DECOUPLED: MGDADecoupled,
+    MethodName.GROUP_DRO: GroupDRO,
+    MethodName.CAGRAD: CAGrad,
+    MethodName.RACO: RACO,
+}
 
 
-def make(spec: MethodSpec) -> Method:
-    """The method that the spec names."""
-    match spec.name:
-        case MethodName.DPO:
-            return DPO(spec.beta)
+def make(spec: MethodSpec, objectives: tuple[str, ...], weights: tuple[float, ...]) -> Method:
+    """The method that the spec names, for objectives with positive weights that sum to 1."""
+    return PAIRWISE[spec.name](spec, objectives, weights)

@@ -1,31 +1,76 @@
-"""What a method is. Each method is one small file beside this one that says which pairs it takes and what it minimises."""
+"""What a method is. Each method is one small file beside this one that says what it minimises, and how it weighs objectives."""
 
-from collections.abc import Callable
-from typing import ClassVar, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mora_jobs.api import PairRule
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
-class Method(Protocol):
-    """A loss for each objective from one forward pass, and how the objectives' losses become one direction.
+@dataclass(frozen=True)
+class Answers:
+    """What a method sees of the model: R responses to each of B prompts (pairs: R = 2, the chosen one first)."""
 
-    B pairs, K objectives. A method sees the model only through the margins
-    h_i = log π(w_i|x)/π_ref(w_i|x) − log π(l_i|x)/π_ref(l_i|x), in nats.
+    policy: Tensor
+    """[B, R] Σ_t log π(y_t | x, y_<t) of each response under the policy, in nats."""
+    reference: Tensor
+    """[B, R] the same under the reference model."""
+    tokens: Tensor
+    """[B, R] tokens of each response."""
+    signs: Tensor
+    """[B, K] −1, 0 or +1: whether objective k prefers the first response, has no opinion, or prefers the second (−1)."""
+
+    @property
+    def ratio(self) -> Tensor:
+        """[B, R] log π(y|x)/π_ref(y|x)."""
+        return self.policy - self.reference
+
+
+class Needs(Enum):
+    """What a method must know of a step before it weighs the objectives."""
+
+    WEIGHTS = "the objectives' weights"
+    LOSSES = "the losses of the step"
+    GRAM = "the inner products of the objectives' gradients"
+
+
+class Method(ABC):
+    """A loss for each objective from one forward pass, and how the objectives' losses become one step.
+
+    The step of the optimiser goes down d = Σ_k c_k ∇L_k, with L_k the mean of ℓ_ik over those pairs of the step (of all
+    workers and micro-batches) that objective k has an opinion about. An objective that no pair of the step is about
+    takes no part in that step.
     """
 
-    accepts: ClassVar[frozenset[PairRule]]
-    """Pair rules that the method can learn from."""
+    needs: ClassVar[Needs] = Needs.WEIGHTS
 
-    def losses(self, margins: Tensor, signs: Tensor) -> Tensor:
-        """[B, K] loss of each pair for each objective, from margins [B] and signs [B, K] in {−1, 0, +1}."""
-        ...
+    def __init__(self, objectives: tuple[str, ...], weights: tuple[float, ...]) -> None:
+        """`weights` are positive and sum to 1."""
+        self.objectives = objectives
+        self.weights = np.asarray(weights, dtype=np.float64)
 
-    def coefficients(self, losses: Tensor, weights: Tensor, gram: Callable[[], Tensor]) -> Tensor:
-        """[K] coefficients α: the step goes down Σ_k α_k ∇L_k (they carry no gradient of their own).
+    @abstractmethod
+    def losses(self, answers: Answers) -> Tensor:
+        """[B, K] ℓ_ik, 0 where objective k has no opinion about pair i."""
 
-        `losses` [K] are the means over the batch, `weights` [K] the preference vector. `gram()` computes, when asked,
-        the [K, K] inner products of the objectives' gradients with respect to the margins of the whole global batch.
+    def coefficients(self, losses: Floats, gram: Floats | None, present: Bools) -> Floats:
+        """[K] coefficients c; called once for each step.
+
+        `losses` [K] are the L_k, `gram` [K, K] the ⟨∇L_k, ∇L_j⟩ (None unless the method needs it), `present` [K] which
+        objectives take part; the coefficients of the others are 0.
         """
-        ...
+        return np.where(present, self.weights, 0.0)
+
+    def state(self) -> Mapping[str, Floats]:
+        """What a resumed training needs besides the policy."""
+        return {}
+
+    def restore(self, state: Mapping[str, Floats]) -> None:  # noqa: B027  # most methods have nothing to restore
+        """Go on from what `state` gave."""

@@ -1,28 +1,14 @@
 """Direct Preference Optimization (arXiv 2305.18290) with K objectives on signed pairs.
 
-    L_k = mean_i −log σ(β s_ik h_i),      L = Σ_k w_k L_k
+    L_k = mean over pairs with s_ik ≠ 0 of −log σ(β s_ik h_i),      L = Σ_k w_k L_k
 
-With s = +1 everywhere this is plain DPO for any weights that sum to 1. A pair without a statement (s = 0) is the constant
-ln 2: it has no gradient, and the first loss is ln 2 for every objective, whatever the signs.
+h_i = log π(y⁺|x)/π_ref(y⁺|x) − log π(y⁻|x)/π_ref(y⁻|x) in nats. The other losses of TRL take the place of −log σ by name.
+With s = +1 everywhere this is plain DPO for any weights that sum to 1. At the reference model every L_k is ln 2, whatever
+the signs.
 """
 
-from collections.abc import Callable
-from typing import ClassVar
-
-from torch import Tensor
-from torch.nn.functional import logsigmoid
-
-from mora_jobs.api import PairRule
+from mora_jobs.align.methods.pairwise import Pairwise
 
 
-class DPO:
-    accepts: ClassVar[frozenset[PairRule]] = frozenset(PairRule) - {PairRule.POOL}
-
-    def __init__(self, beta: float) -> None:
-        self.beta = beta
-
-    def losses(self, margins: Tensor, signs: Tensor) -> Tensor:
-        return -logsigmoid(self.beta * signs * margins[:, None])
-
-    def coefficients(self, losses: Tensor, weights: Tensor, gram: Callable[[], Tensor]) -> Tensor:
-        return weights
+class DPO(Pairwise):
+    """d = Σ_k w_k ∇L_k."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mora_jobs.align.batches import Schedule, collate, steps_per_epoch
-from mora_jobs.align.tokens import TokenPair
+from mora_jobs.align.tokens import Example
 
 lengths = st.lists(st.integers(2, 60), min_size=1, max_size=80)
 
@@ -58,17 +58,17 @@ def test_micro_batches_must_fit_the_workers():
 
 def test_a_batch_is_padded_on_the_right_and_marks_responses_only():
     pairs = [
-        TokenPair("a", [1, 2], [3, 4, 5], [6], (1, -1), (-1.0, -2.0)),
-        TokenPair("b", [7], [8], [9, 10], (0, 1), (-3.0, -4.0)),
+        Example("a", [1, 2], [[3, 4, 5], [6]], (1, -1), (-1.0, -2.0)),
+        Example("b", [7], [[8], [9, 10]], (0, 1), (-3.0, -4.0)),
     ]
     batch = collate(pairs, pad=0)
-    assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5], [7, 8, 0, 0, 0], [1, 2, 6, 0, 0], [7, 9, 10, 0, 0]]
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5], [1, 2, 6, 0, 0], [7, 8, 0, 0, 0], [7, 9, 10, 0, 0]]
     assert (batch["attention_mask"] == (batch["input_ids"] != 0)).all()
     assert batch["completion_mask"].int().tolist() == [
         [0, 0, 1, 1, 1],
-        [0, 1, 0, 0, 0],
         [0, 0, 1, 0, 0],
+        [0, 1, 0, 0, 0],
         [0, 1, 1, 0, 0],
     ]
     assert batch["signs"].tolist() == [[1, -1], [0, 1]]
-    assert torch.equal(batch["reference"], torch.tensor([[-1.0, -3.0], [-2.0, -4.0]]))
+    assert torch.equal(batch["reference"], torch.tensor([[-1.0, -2.0], [-3.0, -4.0]]))

@@ -42,11 +42,12 @@ def member(rank: int, world: int, port: int, tasks: list[Task], killed: list[str
     dist.destroy_process_group()
 
 
-def settings(strategy: str, accumulation: int) -> dict[str, object]:
+def settings(strategy: str, accumulation: int, **method: object) -> dict[str, object]:
     return {
+        "method": {"name": "DPO", **method},
         "trainer": {
             "precision": "FP32", "perDeviceBatchSize": 1, "gradientAccumulation": accumulation, "maxSteps": STEPS,
-            "learningRate": 0.01, "strategy": strategy,
+            "learningRate": 0.001, "strategy": strategy,
         },
         "checkpoint": {"intervalSteps": 2},
     }  # fmt: skip
@@ -89,3 +90,38 @@ def test_two_workers_that_accumulate_twice_are_one_that_accumulates_four_times(m
         for a, b in zip(*logs, strict=True):
             for figure in ("loss", "loss/helpful", "loss/harmless", "grad_norm", "margin"):
                 assert b[figure] == pytest.approx(a[figure], rel=1e-4, abs=1e-4), (name, figure)
+
+
+BALANCED = ["MGDA", "MGDANormalised", "MGDADecoupled", "GroupDRO", "CAGrad", "RACO"]
+
+
+def test_methods_that_balance_choose_the_same_coefficients_however_a_step_is_dealt(make_task, port):
+    """The gradients are brought together before the objectives are weighed, not after."""
+
+    def signs(chance):
+        return [1, chance.choice([-1, -1, 1, 0])]
+
+    variants = {
+        f"{name}-{gram}-{strategy}": (name, gram, strategy)
+        for name in BALANCED
+        for gram, strategy in (("Exact", "DDP"), ("Margin", "DDP"), ("Exact", "FSDP"))
+        if name != "GroupDRO" or gram == "Exact"
+    }
+    shared, alone = {}, {}
+    for key, (name, gram, strategy) in variants.items():
+        shared[key] = make_task(f"two-{key}", signs=signs, **settings(strategy, 2, name=name, gram=gram))
+        if strategy == "DDP":
+            alone[key] = make_task(f"one-{key}", signs=signs, **settings("DDP", 4, name=name, gram=gram))
+            train(alone[key], lambda note: Desire.CONTINUE)
+    torch.multiprocessing.spawn(member, (2, port, list(shared.values()), []), nprocs=2)
+    for key, (_, _, strategy) in variants.items():
+        one, two = alone[key.replace("FSDP", "DDP")], shared[key]
+        expected, found = policy(one), policy(two)
+        for name, value in expected.items():
+            assert (value - found[name]).abs().max() < (1e-5 if strategy == "DDP" else 1e-4), (key, name)
+        logs = [json.loads(each.store.read("log.json")) for each in (one, two)]
+        for a, b in zip(*logs, strict=True):
+            for figure in ("coefficient/helpful", "coefficient/harmless", "descent", "loss"):
+                if figure in a or figure in b:
+                    assert b[figure] == pytest.approx(a[figure], rel=1e-5, abs=1e-5), (key, figure)
+    assert len({json.loads(task.store.read("log.json"))[-1]["coefficient/helpful"] for task in alone.values()}) > 4

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from mora_jobs.align.batches import collate
 from mora_jobs.align.likelihood import add_response_likelihood
 from mora_jobs.align.reference import compute, fill, reference_table
-from mora_jobs.align.tokens import TokenPair
+from mora_jobs.align.tokens import Example
 from mora_jobs.artifacts.store import Store
 from mora_jobs.errors import UserError
 
@@ -24,21 +24,21 @@ def model(tiny_model):
     return loaded
 
 
-def pair(chance: random.Random, name: str, most: int) -> TokenPair:
+def pair(chance: random.Random, name: str, most: int) -> Example:
     prompt, chosen, rejected = ([chance.randrange(3, 200) for _ in range(chance.randint(1, most))] for _ in range(3))
-    return TokenPair(name, prompt, chosen, rejected, (1,))
+    return Example(name, prompt, [chosen, rejected], (1,))
 
 
 def one_by_one(model, pairs) -> torch.Tensor:
-    """[2, n] by the model's own logits, a sequence at a time, without any padding."""
+    """[n, 2] by the model's own logits, a sequence at a time, without any padding."""
     found = []
     for each in pairs:
-        for response in (each.chosen, each.rejected):
+        for response in each.responses:
             ids = torch.tensor([each.prompt + response])
             logits = model(input_ids=ids).logits[0].double().log_softmax(-1)
             start = len(each.prompt)
             found.append(sum(float(logits[start - 1 + i, token]) for i, token in enumerate(response)))
-    return torch.tensor(found, dtype=torch.float64).reshape(-1, 2).T
+    return torch.tensor(found, dtype=torch.float64).reshape(-1, 2)
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def test_padded_batches_equal_single_sequences(model):
     pairs = [pair(chance, str(index), 40) for index in range(12)]
     wanted = one_by_one(model, pairs)
     batch = collate(pairs, pad=0)
-    padded = model(**{name: batch[name] for name in INPUTS}).reshape(2, -1)
+    padded = model(**{name: batch[name] for name in INPUTS}).reshape(-1, 2)
     assert torch.allclose(padded.double(), wanted, rtol=1e-5)
 
 
@@ -56,12 +56,12 @@ def test_bucketed_batches_equal_padded_ones(model, tmp_path):
     chance = random.Random(2)
     pairs = [pair(chance, str(index), 40) for index in range(11)]
     batch = collate(pairs, pad=0)
-    padded = model(**{name: batch[name] for name in INPUTS}).reshape(2, -1)
+    padded = model(**{name: batch[name] for name in INPUTS}).reshape(-1, 2)
     table = reference_table(Store(f"file://{tmp_path}"), "model")
     assert not fill(pairs, table)
     compute(model, pairs, table, set(), batch_size=2, pad=0, device=torch.device("cpu"), rank=0, world=1)
     assert fill(pairs, table)
-    bucketed = torch.tensor([each.reference for each in pairs]).T
+    bucketed = torch.tensor([each.reference for each in pairs])
     assert torch.allclose(bucketed, padded, rtol=1e-5)
 
 
@@ -113,6 +113,6 @@ def test_an_adapted_output_layer_is_refused(tiny_model):
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     add_response_likelihood(model)
     adapted = get_peft_model(model, LoraConfig(target_modules=["lm_head"], task_type="CAUSAL_LM"))
-    batch = collate([TokenPair("a", [1], [2], [3], (1,))], pad=0)
+    batch = collate([Example("a", [1], [[2], [3]], (1,))], pad=0)
     with pytest.raises(UserError, match="output layer cannot be adapted"):
         adapted(**{name: batch[name] for name in INPUTS})

@@ -30,22 +30,22 @@ def test_prompt_and_response_are_what_the_engine_saw_and_said(tokenizer):
     (pair,), dropped = tokenize([row()], tokenizer, 200)
     prompt = "<|im_start|>system\nbe kind<|im_end|>\n<|im_start|>user\nbake?<|im_end|>\n<|im_start|>assistant\n"
     assert tokenizer.decode(pair.prompt) == prompt
-    assert tokenizer.decode(pair.chosen) == "bread is good<|im_end|>"
-    assert tokenizer.decode(pair.rejected) == "no<|im_end|>"
-    assert pair.length == len(pair.prompt) + len(pair.chosen)
+    assert tokenizer.decode(pair.responses[0]) == "bread is good<|im_end|>"
+    assert tokenizer.decode(pair.responses[1]) == "no<|im_end|>"
+    assert pair.length == len(pair.prompt) + len(pair.responses[0])
     assert not dropped
 
 
 def test_a_response_that_was_cut_gets_no_end(tokenizer):
     (pair,), _ = tokenize([row(ended=(False, True))], tokenizer, 200)
-    assert tokenizer.decode(pair.chosen) == "bread is good"
+    assert tokenizer.decode(pair.responses[0]) == "bread is good"
 
 
 def test_long_responses_are_cut_at_the_end_and_what_is_left_without_sense_is_dropped(tokenizer):
     (whole,), _ = tokenize([row()], tokenizer, 200)
     room = len(whole.prompt) + 2
     (pair,), _ = tokenize([row()], tokenizer, room)
-    assert pair.chosen == whole.chosen[:2]
+    assert pair.responses[0] == whole.responses[0][:2]
     pairs, dropped = tokenize(
         [
             row("a", chosen="bread is good", rejected="bread is bad"),

@@ -1,0 +1,1 @@
+"""Small exact solvers of the methods: min-norm points, dual variables."""
