@@ -71,7 +71,8 @@ class Schedule(Sampler[list[int]]):
 def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     """Right-padded tensors of B examples with R responses each: row R·i + j is response j of example i.
 
-    input_ids, attention_mask [B·R, T]; completion_mask [B·R, T] is 1 on response tokens; signs [B, K]; reference [B, R].
+    input_ids, attention_mask [B·R, T]; completion_mask [B·R, T] is 1 on response tokens; signs [B, K]; reference [B, R];
+    index [B].
     """
     sequences = [(example.prompt, response) for example in examples for response in example.responses]
     width = max(len(prompt) + len(response) for prompt, response in sequences)
@@ -89,4 +90,5 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
         "completion_mask": completion,
         "signs": torch.tensor([example.signs for example in examples], dtype=torch.float32),
         "reference": torch.tensor([example.reference for example in examples], dtype=torch.float32),
+        "index": torch.tensor([example.index for example in examples]),
     }

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mora_jobs.align.checkpoints import Checkpoints
 from mora_jobs.align.notes import Desire, Note
 from mora_jobs.align.task import Task
+
+Floats = NDArray[np.float64]
 
 
 class Pulse(TrainerCallback):
@@ -77,6 +81,26 @@ class Snapshots(TrainerCallback):
         # Before the checkpoint of the same step, so that a resumed training never lacks one.
         if state.global_step % self._every == 0 and state.global_step < args.max_steps:
             self._keep(state.global_step)
+
+
+class Refreshes(TrainerCallback):
+    """Every `every` steps: keeps what the policy says of the data now, and gives the method what it said the time before."""
+
+    def __init__(
+        self, every: int, log_probs: Callable[[int], Floats], refresh: Callable[[Floats | None], None]
+    ) -> None:
+        self._every, self._log_probs, self._refresh = every, log_probs, refresh
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # Before the checkpoint of the same step, which holds the method's new state.
+        step = state.global_step
+        if step % self._every or step >= args.max_steps:
+            return
+        if step + self._every < args.max_steps:
+            self._log_probs(step)
+        self._refresh(self._log_probs(step - self._every) if step > self._every else None)
 
 
 class StoreSaver(TrainerCallback):

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from mora_jobs import api
+from mora_jobs.align.candidates import Candidates
 from mora_jobs.align.heldout import HeldOut
-from mora_jobs.align.pairs import PAIRS, Selection, Yield, pairs_of
+from mora_jobs.align.pairs import PAIRS, POOLS, Selection, Yield, pairs_of, pool_row
 from mora_jobs.align.pools import Pool, RolloutSource
 from mora_jobs.align.preferences import given_pairs
-from mora_jobs.api import PairRule
+from mora_jobs.api import MethodName, PairRule, Regime
+from mora_jobs.api.methods import MOPOSettings
 from mora_jobs.artifacts.store import Store
 from mora_jobs.artifacts.table import Table
 from mora_jobs.errors import UserError
@@ -24,6 +26,7 @@ class PairSource:
     def __init__(self, spec: api.AlignmentSpec, sources: list[RolloutSource], held_out: HeldOut) -> None:
         self.spec, self.held_out = spec, held_out
         self.objectives = tuple(objective.name for objective in spec.objectives)
+        self.pooled = spec.pairs.rule is PairRule.POOL
         self.sources = [] if spec.pairs.rule is PairRule.DATASET else sources
         for source in self.sources:
             unknown = [name for name in self.objectives if name not in source.rewards]
@@ -40,12 +43,31 @@ class PairSource:
         for _ in self.rows(account):
             pass
         if not account.pairs.total():
-            raise UserError("spec.pairs", f"no pair was found in {_said(account)}", _advice(self.spec.pairs, account))
+            what = "candidate" if self.pooled else "pair"
+            raise UserError(
+                "spec.pairs", f"no {what} was found in {_said(account)}", _advice(self.spec.pairs, account)
+            )
+        if self.spec.regime is Regime.SIMULTANEOUS:
+            for objective in self.spec.objectives:
+                if objective.weight != 0 and not account.signed[objective.name] and not self.pooled:
+                    raise UserError(
+                        f"spec.objectives[{objective.name}]",
+                        f"none of the {account.pairs.total()} pairs is about it",
+                        "lower pairs.minGap, or leave the objective out",
+                    )
+        if self.spec.method.name is MethodName.MOPO:
+            self._check_bounds()
         return account
 
+    def _check_bounds(self) -> None:
+        """UserError when no policy over the pools meets the bounds of MOPO."""
+        settings = self.spec.method.mopo or MOPOSettings()
+        scores = (np.asarray(row["scores"]) for row in self.rows(Yield()))
+        Candidates.of_scores(scores, self.objectives, self.spec.primary, settings).check()
+
     def commit(self, store: Store) -> Table:
-        """All pairs as the table `pairs`; goes on where an earlier attempt stopped."""
-        table = Table(store, "pairs", PAIRS)
+        """All pairs, or all pools, as the table of that name; goes on where an earlier attempt stopped."""
+        table = Table(store, "pools", POOLS) if self.pooled else Table(store, "pairs", PAIRS)
         done = table.committed()
         with Appender(table) as rows:
             for row in self.rows(Yield()):
@@ -54,13 +76,16 @@ class PairSource:
         return table
 
     def rows(self, account: Yield) -> Iterator[dict[str, Any]]:
-        """Rows of PAIRS. With two rollout jobs ids begin with the job's name."""
+        """Rows of PAIRS, or of POOLS with rule Pool. With two rollout jobs ids begin with the job's name."""
         extremes: dict[str, list[float]] = {name: [] for name in self.objectives}
         for source in self.sources:
             selection = self._selection(source)
             for pool in self.pools(source, account):
                 _note_extremes(pool, selection, extremes)
-                yield from pairs_of(pool, selection, account)
+                if self.pooled:
+                    yield from pool_row(pool, selection, account)
+                else:
+                    yield from pairs_of(pool, selection, account)
         for name, values in extremes.items():
             if values and min(values) == max(values):
                 raise UserError(

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +45,7 @@ POOLS = pa.schema(
 
 @dataclass
 class Yield:
-    """How many prompts of each class gave pairs, and why the others gave none."""
+    """How many prompts of each class gave pairs, and why the others gave none. With rule Pool a pair is a candidate."""
 
     prompts: Counter[str] = field(default_factory=Counter)
     with_pairs: Counter[str] = field(default_factory=Counter)
@@ -93,19 +93,31 @@ def pairs_of(pool: Pool, selection: Selection, account: Yield) -> Iterator[dict[
     account.with_pairs[pool.kind] += found > 0
 
 
-def pool_rows(pools: Iterable[Pool], columns: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Rows of POOLS (rule Pool): all candidates of a prompt that have every score, with their u on the objectives."""
-    for pool in pools:
-        keep = np.flatnonzero(~np.isnan(pool.u[:, list(columns)]).any(axis=1)).tolist()
-        if keep:
-            yield {
-                "id": pool.id,
-                "kind": pool.kind,
-                "messages": json.dumps(pool.messages, ensure_ascii=False),
-                "responses": [pool.responses[i] for i in keep],
-                "ended": [pool.ended[i] for i in keep],
-                "scores": pool.u[np.ix_(keep, list(columns))].tolist(),
-            }
+def pool_row(pool: Pool, selection: Selection, account: Yield) -> Iterator[dict[str, Any]]:
+    """The row of POOLS of one prompt: its rollouts that have every score, with their u on the objectives.
+
+    None with fewer than two of them, or when no objective tells them apart: then there is nothing to prefer.
+    """
+    account.prompts[pool.kind] += 1
+    columns = list(selection.columns)
+    keep = np.flatnonzero(~np.isnan(pool.u[:, columns]).any(axis=1)).tolist()
+    own = pool.u[np.ix_(keep, columns)]
+    reason = "TooFewScores" if len(keep) < 2 else "" if np.ptp(own, axis=0).any() else "ConstantScores"
+    if reason:
+        account.without[reason] += 1
+        return
+    account.with_pairs[pool.kind] += 1
+    account.pairs[pool.kind] += len(keep)
+    for name, spread in zip(selection.objectives, np.ptp(own, axis=0), strict=True):
+        account.signed[name] += len(keep) * int(spread > 0)
+    yield {
+        "id": pool.id,
+        "kind": pool.kind,
+        "messages": json.dumps(pool.messages, ensure_ascii=False),
+        "responses": [pool.responses[i] for i in keep],
+        "ended": [pool.ended[i] for i in keep],
+        "scores": own.tolist(),
+    }
 
 
 def _choices(pool: Pool, selection: Selection, stage: str, account: Yield) -> list[rules.Choice]:

@@ -13,6 +13,7 @@ class StepFigures:
 
     def __init__(self, objectives: tuple[str, ...]) -> None:
         self.objectives = objectives
+        self._size = "margin"
         # rows: loss, pairs, right, coefficients, left out; last column: margins, batches, tokens, places, steps
         self._sums = torch.zeros(5, len(objectives) + 1, dtype=torch.float64)
         self._gram = torch.zeros(4, dtype=torch.float64)  # descent, steps with one; cosine, steps with one
@@ -23,6 +24,7 @@ class StepFigures:
         margins = answers.ratio.detach().diff(dim=1).neg()[:, :1] if answers.ratio.shape[1] == 2 else None
         right = (answers.signs * margins > 0).sum(0) if margins is not None else torch.zeros(len(self.objectives))
         size = answers.ratio.detach().abs().mean() if margins is None else margins.abs().mean()
+        self._size = "log_ratio" if margins is None else "margin"
         for row, values in enumerate(((losses * spoken).sum(0), spoken.sum(0), right)):
             self._sums[row, :-1] += values.double().cpu()
         column = (size, torch.ones(()), attention.sum(), torch.tensor(attention.numel()))
@@ -53,13 +55,15 @@ class StepFigures:
         batches, steps = sums[1][-1], sums[4][-1]
         if not batches:
             return {}
-        figures = {"margin": sums[0][-1] / batches, "padding": 1 - sums[2][-1] / sums[3][-1]}
+        figures = {self._size: sums[0][-1] / batches, "padding": 1 - sums[2][-1] / sums[3][-1]}
         for index, name in enumerate(self.objectives):
             loss, pairs, right, coefficient, left_out = (row[index] for row in sums)
             if steps:
                 figures[f"coefficient/{name}"] = coefficient / steps
             if pairs:
-                figures |= {f"loss/{name}": loss / pairs, f"accuracy/{name}": right / pairs}
+                figures[f"loss/{name}"] = loss / pairs
+                if self._size == "margin":
+                    figures[f"accuracy/{name}"] = right / pairs
             if left_out:
                 # Its loss or its gradient is no number, and a log of numbers cannot hold it.
                 figures[f"left_out/{name}"] = left_out / steps

@@ -23,6 +23,12 @@ class Example:
     responses: list[list[int]]
     signs: tuple[int, ...]
     reference: tuple[float, ...] = ()
+    group: str = ""
+    """Prompt that a candidate belongs to (rule Pool)."""
+    scores: tuple[float, ...] = ()
+    """Calibrated scores of a candidate on the objectives (rule Pool)."""
+    index: int = 0
+    """Row of the training data."""
 
     @property
     def length(self) -> int:
@@ -57,6 +63,37 @@ def tokenize(
             continue
         pairs.append(Example(row["id"], prompt, [chosen, rejected], tuple(row["signs"])))
     return pairs, dropped
+
+
+def tokenize_candidates(
+    rows: Iterable[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[list[Example], Counter[str]]:
+    """The candidates of pools as examples of one response, in the order of the pools' ids; what was left out, by reason.
+
+    The same rules as for pairs. Of a prompt at least two candidates must be left (else TooFewCandidates).
+    """
+    end = end_of_turn(tokenizer)
+    examples: list[Example] = []
+    dropped: Counter[str] = Counter()
+    for row in sorted(rows, key=lambda row: str(row["id"])):
+        prompt = _ids(tokenizer, render_chat(tokenizer, json.loads(row["messages"]), add_generation_prompt=True))
+        room = max_length - len(prompt)
+        if room < 1:
+            dropped["PromptTooLong"] += 1
+            continue
+        own = []
+        for number, (text, ended) in enumerate(zip(row["responses"], row["ended"], strict=True)):
+            response = (_ids(tokenizer, text) + ([end] if ended else []))[:room]
+            if response:
+                name = f"{row['id']}#{number}"
+                own.append(
+                    Example(name, prompt, [response], (1,), group=row["id"], scores=tuple(row["scores"][number]))
+                )
+        if len(own) < 2:
+            dropped["TooFewCandidates"] += 1
+            continue
+        examples += own
+    return examples, dropped
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:

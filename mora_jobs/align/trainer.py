@@ -199,7 +199,7 @@ class ObjectiveTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Every worker comes here at the same steps, so the figures can be summed over workers."""
         totals = self.accelerator.reduce(self._figures.totals().to(self.args.device), reduction="sum")
-        super().log(logs | self._figures.named(totals.cpu()), start_time)
+        super().log(logs | self._figures.named(totals.cpu()) | dict(self.method.figures()), start_time)
         self._figures = StepFigures(self.method.objectives)
 
     # Checkpoints hold the trained parameters only, whole; under FSDP each worker adds its slices of the optimiser state.
@@ -245,4 +245,4 @@ def answers_of(model: nn.Module, inputs: Batch) -> Answers:
     )
     shape = inputs["reference"].shape
     tokens = inputs["completion_mask"].sum(dim=1).view(shape)
-    return Answers(likelihood.view(shape), inputs["reference"], tokens, inputs["signs"])
+    return Answers(likelihood.view(shape), inputs["reference"], tokens, inputs["signs"], inputs["index"])

@@ -2,35 +2,33 @@
 
 import gc
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-import torch.distributed as dist
+from numpy.typing import NDArray
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
 from mora_jobs.align import methods, reference
 from mora_jobs.align.adapters import adapter_folder
 from mora_jobs.align.batches import steps_per_epoch
-from mora_jobs.align.callbacks import Pulse, Snapshots, StoreSaver
+from mora_jobs.align.callbacks import Pulse, Refreshes, Snapshots, StoreSaver
 from mora_jobs.align.checkpoints import Checkpoints
+from mora_jobs.align.examples import read_examples
 from mora_jobs.align.notes import Desire, Note
-from mora_jobs.align.pairs import PAIRS
 from mora_jobs.align.policy import Policy, load_policy, load_reference, save_policy, trained_state
+from mora_jobs.align.seat import Seat
 from mora_jobs.align.sharding import shard
 from mora_jobs.align.soup import combine
 from mora_jobs.align.task import LOG, POLICY, RESULT, Task
-from mora_jobs.align.tokens import Example, tokenize
+from mora_jobs.align.tokens import Example
 from mora_jobs.align.trainer import ObjectiveTrainer
 from mora_jobs.api.training import Strategy
 from mora_jobs.artifacts.document import write_json
 from mora_jobs.artifacts.store import Store
-from mora_jobs.artifacts.table import Table
-from mora_jobs.errors import UserError
 from mora_jobs.models import LocalModel, fetch, load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -40,45 +38,6 @@ SHORT = 256
 as long (a fifth of a step of SmolLM2-135M on 16 sequences of 88 tokens), and the scores of all pairs still fit."""
 
 Report = Callable[[Note], Desire]
-
-
-@dataclass(frozen=True)
-class Seat:
-    """This worker among the others, and its device."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-    @classmethod
-    def here(cls) -> "Seat":
-        there = dist.is_available() and dist.is_initialized()
-        index = int(os.environ.get("LOCAL_RANK", "0"))
-        device = torch.device("cuda", index % max(1, torch.cuda.device_count())) if torch.cuda.is_available() else None
-        return cls(
-            dist.get_rank() if there else 0, dist.get_world_size() if there else 1, device or torch.device("cpu")
-        )
-
-    def wait(self) -> None:
-        """For all workers."""
-        if self.world > 1:
-            dist.barrier()
-
-    def share(self, value: Any) -> Any:
-        """The first worker's value, for all. They look at the store at different moments, and must still do the same."""
-        if self.world == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, 0)
-        return box[0]
-
-    def gather(self, value: dict[str, str]) -> list[dict[str, str]]:
-        """The values of all workers at the first one, [] at the others."""
-        if self.world == 1:
-            return [value]
-        collected: list[Any] | None = [None] * self.world if self.rank == 0 else None
-        dist.gather_object(value, collected)
-        return collected or []
 
 
 def train_all(tasks: Sequence[Task], report: Report) -> None:
@@ -109,19 +68,21 @@ def _train(task: Task, report: Report, callbacks: Sequence[TrainerCallback], scr
     checkpoints.complete()  # refuses those of other settings before anything is loaded
     local = fetch(task.model)
     tokenizer = load_tokenizer(local)
-    pairs = _pairs(task, tokenizer)
+    examples = read_examples(task, tokenizer)
     set_seed(task.spec.trainer.seed)
     model = load_policy(local, _frozen_adapter(task, scratch), task.spec.lora, bf16=task.bf16)
     _place(model, task, seat)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    _reference(task, seat, local, model, pairs, pad, report)
+    _reference(task, seat, local, model, examples, pad, report)
+    method = methods.make(task.spec.method, *task.wanted, task.spec.primary)
+    method.prepare(examples)
 
-    pulse = Pulse(task, seat.world, seat.rank, len(pairs), report)
+    pulse = Pulse(task, seat.world, seat.rank, len(examples), report)
     trainer = ObjectiveTrainer(
         model,
-        _arguments(task, seat, scratch / "steps", len(pairs)),
-        examples=pairs,
-        method=methods.make(task.spec.method, *task.wanted),
+        _arguments(task, seat, scratch / "steps", len(examples)),
+        examples=examples,
+        method=method,
         gram=task.spec.method.gram,
         control_steps=task.spec.method.control_steps,
         pad=pad,
@@ -131,6 +92,12 @@ def _train(task: Task, report: Report, callbacks: Sequence[TrainerCallback], scr
     if evaluation is not None and evaluation.every_steps is not None:
         trainer.add_callback(
             Snapshots(evaluation.every_steps, lambda step: _keep(task, seat, trainer, tokenizer, snapshot(step)))
+        )
+    if method.lag_steps is not None:
+        trainer.add_callback(
+            Refreshes(
+                method.lag_steps, lambda step: _log_probs(task, seat, model, examples, pad, step), method.refresh
+            )
         )
     trainer.remove_callback(PrinterCallback)
     found = checkpoints.fetch(scratch / "resumed")
@@ -156,30 +123,6 @@ def _place(model: Policy, task: Task, seat: Seat) -> None:
         model.to(device=seat.device)
     if seat.device.type == "cpu" and task.bf16 and task.spec.trainer.max_length <= SHORT:
         model.set_attn_implementation("eager")
-
-
-def _pairs(task: Task, tokenizer: Any) -> list[Example]:
-    """The pairs that say something about an objective with a weight, with its signs. UserError when none is left."""
-    table = Table(Store(task.root), "pairs", PAIRS)
-    wanted = [index for index, weight in enumerate(task.weights) if weight > 0]
-    rows = (
-        row | {"signs": [row["signs"][index] for index in wanted]}
-        for row in table.rows()
-        if row["stage"] == task.stage
-    )
-    rows = (row for row in rows if any(row["signs"]))
-    pairs, dropped = tokenize(rows, tokenizer, task.spec.trainer.max_length)
-    if not pairs:
-        why = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "no pair has a sign for it"
-        names = ", ".join(task.wanted[0])
-        raise UserError(
-            f"training {task.name}",
-            f"no pair is left for {names} ({why})",
-            "raise trainer.maxLength or lower pairs.minGap",
-        )
-    if dropped:
-        log.warning("training %s leaves out %s", task.name, dict(dropped))
-    return pairs
 
 
 def _frozen_adapter(task: Task, scratch: Path) -> Path | None:
@@ -221,6 +164,26 @@ def _reference(
     seat.wait()
     if not reference.fill(pairs, table):
         raise RuntimeError(f"reference log-probabilities are missing in {table.store.uri}")
+
+
+def _log_probs(
+    task: Task, seat: Seat, model: Policy, examples: list[Example], pad: int, step: int
+) -> NDArray[np.float64]:
+    """[N] log-probabilities of the first response of every example under the policy at `step`, kept in the store.
+
+    They are computed when the training is at that step; afterwards, and when it goes on after a failure, they are read.
+    """
+    table = reference.reference_table(Store(task.root), task.digest(), f"step-{step}")
+    done = seat.share(table.committed() if seat.rank == 0 else None)
+    if any(example.id not in done for example in examples):
+        with torch.autocast(seat.device.type, torch.bfloat16, enabled=task.bf16):
+            reference.compute(
+                model, examples, table, done, batch_size=task.spec.trainer.per_device_batch_size, pad=pad,
+                device=seat.device, rank=seat.rank, world=seat.world,
+            )  # fmt: skip
+        seat.wait()
+    known = {row["id"]: row["log_probs"][0] for row in table.rows()}
+    return np.array([known[example.id] for example in examples])
 
 
 def _arguments(task: Task, seat: Seat, folder: Path, pairs: int) -> TrainingArguments:

@@ -171,6 +171,11 @@ class AlignmentSpec(CommonSpec):
     output: AlignmentOutput
     """Where the models go."""
 
+    @property
+    def primary(self) -> str:
+        """The objective that methods with constraints maximise."""
+        return next((o.name for o in self.objectives if o.primary), self.objectives[0].name)
+
 
 class TrainingStatus(Model):
     """The running training."""

@@ -7,6 +7,7 @@ from mora_jobs.align.methods.group_dro import GroupDRO
 from mora_jobs.align.methods.mgda import MGDA
 from mora_jobs.align.methods.mgda_decoupled import MGDADecoupled
 from mora_jobs.align.methods.mgda_normalised import MGDANormalised
+from mora_jobs.align.methods.mopo import MOPO
 from mora_jobs.align.methods.pairwise import Pairwise
 from mora_jobs.api.methods import Method as MethodSpec
 from mora_jobs.api.methods import MethodName
@@ -24,6 +25,11 @@ PAIRWISE: dict[MethodName, type[Pairwise]] = {
 }
 
 
-def make(spec: MethodSpec, objectives: tuple[str, ...], weights: tuple[float, ...]) -> Method:
-    """The method that the spec names, for objectives with positive weights that sum to 1."""
+def make(spec: MethodSpec, objectives: tuple[str, ...], weights: tuple[float, ...], primary: str = "") -> Method:
+    """The method that the spec names, for objectives with positive weights that sum to 1.
+
+    `primary` is the objective that methods with constraints maximise: the first one unless it is given.
+    """
+    if spec.name is MethodName.MOPO:
+        return MOPO(spec, objectives, primary or objectives[0])
     return PAIRWISE[spec.name](spec, objectives, weights)

@@ -1,7 +1,7 @@
 """What a method is. Each method is one small file beside this one that says what it minimises, and how it weighs objectives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
@@ -9,6 +9,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from mora_jobs.align.tokens import Example
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -26,6 +28,8 @@ class Answers:
     """[B, R] tokens of each response."""
     signs: Tensor
     """[B, K] −1, 0 or +1: whether objective k prefers the first response, has no opinion, or prefers the second (−1)."""
+    index: Tensor | None = None
+    """[B] rows of the training data, for methods that know something of each."""
 
     @property
     def ratio(self) -> Tensor:
@@ -67,6 +71,20 @@ class Method(ABC):
         objectives take part; the coefficients of the others are 0.
         """
         return np.where(present, self.weights, 0.0)
+
+    lag_steps: int | None = None
+    """Steps between two calls of `refresh`; None for never."""
+
+    def prepare(self, examples: Sequence[Example]) -> None:  # noqa: B027  # most methods need to know nothing of the data
+        """Look at the training data, with reference log-probabilities. UserError when the method cannot work with it."""
+
+    def refresh(self, lagged: Floats | None) -> None:  # noqa: B027
+        """Called every `lag_steps` steps with the log-probabilities [N] of the data's responses under the policy of
+        `lag_steps` steps before; None when that was the start."""
+
+    def figures(self) -> Mapping[str, float]:
+        """What is logged of the method at every step."""
+        return {}
 
     def state(self) -> Mapping[str, Floats]:
         """What a resumed training needs besides the policy."""

@@ -183,6 +183,8 @@ class Dual:
 
     multipliers: Floats
     """[J] λ ≥ 0."""
+    policy: Floats
+    """[N] π_λ."""
     bounds: Floats
     """[J] b."""
     primary: float
@@ -231,6 +233,7 @@ def solve(pools: Pools, bounds: ArrayLike, temperature: float, epsilon: float = 
     kl = divergence(pools, policy)
     return Dual(
         multipliers,
+        policy,
         wanted,
         primary,
         secondary,

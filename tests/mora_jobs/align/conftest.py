@@ -10,7 +10,7 @@ import pytest
 from align_jobs import REWARDS, WORDS, alignment
 
 from mora_jobs import api
-from mora_jobs.align.pairs import PAIRS
+from mora_jobs.align.pairs import PAIRS, POOLS
 from mora_jobs.align.task import Task
 from mora_jobs.artifacts.document import write_json
 from mora_jobs.artifacts.identity import complete
@@ -126,6 +126,36 @@ def make_task(tmp_path: Path, tiny_model: Path) -> Callable[..., Task]:
         return Task(name, root, job.spec, job.spec.model, (), None, weights, "", table.digest())
 
     return make
+
+
+@pytest.fixture
+def make_pool_task(tmp_path: Path, tiny_model: Path) -> Callable[..., Task]:
+    """A training on pools: `prompts` prompts with 4 candidates whose scores on the objectives disagree."""
+
+    def make(folder: str = "job", *, prompts: int = 5, weights: tuple[float, ...] = (0.5, 0.5), **spec: Any) -> Task:
+        root = f"file://{tmp_path}/{folder}"
+        table = Table(Store(root), "pools", POOLS)
+        if not table.count():
+            table.append([_pool(random.Random(index), index, len(weights)) for index in range(prompts)])
+        objectives = [{"name": name} for name in REWARDS[: len(weights)]]
+        job = alignment(root, tiny_model, objectives=objectives, pairs={"rule": "Pool"}, **spec)
+        return Task("policy", root, job.spec, job.spec.model, (), None, weights, "", table.digest())
+
+    return make
+
+
+def _pool(chance: random.Random, index: int, objectives: int) -> dict[str, Any]:
+    asked = words(chance, chance.randrange(6, 11))
+    said = [f"{words(chance, chance.randrange(1, 9))} {n}" for n in range(4)]
+    ranks = [chance.sample(range(4), 4) for _ in range(objectives)]
+    return {
+        "id": f"q{index}",
+        "kind": "",
+        "messages": json.dumps([{"role": "user", "content": asked}]),
+        "responses": said,
+        "ended": [True, True, False, True],
+        "scores": [[own[n] / 4 for own in ranks] for n in range(4)],
+    }
 
 
 def _pair(chance: random.Random, index: int, signs: list[int]) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def one_thread():
 
 @pytest.mark.parametrize("name", list(MethodName))
 def test_every_method_of_the_api_can_be_made_and_accepts_something(name):
-    assert method(name, 2).objectives == ("objective-0", "objective-1")
+    made = method(name, 2)
+    assert len(made.objectives) == len(made.weights)
     assert ACCEPTS[name].rules
 
 

@@ -9,7 +9,7 @@ from align_jobs import alignment, spread
 from mora_jobs import api
 from mora_jobs.align.dataset import PairSource
 from mora_jobs.align.heldout import HeldOut, held_out
-from mora_jobs.align.pairs import PAIRS, Selection, Yield, pairs_of, pool_rows
+from mora_jobs.align.pairs import PAIRS, Selection, Yield, pairs_of, pool_row
 from mora_jobs.align.pools import Pool, chosen_share, rollout_sources
 from mora_jobs.align.preferences import given_pairs
 from mora_jobs.api.training import Preferences
@@ -77,9 +77,14 @@ def test_stages_have_pairs_of_their_own():
 
 
 def test_pools_hold_the_candidates_that_have_every_score():
-    rows = list(pool_rows([pool([[0.1, np.nan], [0.2, 0.3], [0.4, 0.5]])], (0, 1)))
-    assert rows[0]["responses"] == ["answer 1", "answer 2"]
-    assert rows[0]["scores"] == [[0.2, 0.3], [0.4, 0.5]]
+    account, both = Yield(), selection(columns=(0, 1), rule="Pool")
+    (row,) = pool_row(pool([[0.1, np.nan], [0.2, 0.3], [0.4, 0.5]]), both, account)
+    assert row["responses"] == ["answer 1", "answer 2"]
+    assert row["scores"] == [[0.2, 0.3], [0.4, 0.5]]
+    assert account.pairs.total() == 2
+    assert list(pool_row(pool([[0.1, 0.2], [0.1, 0.2]]), both, account)) == []
+    assert list(pool_row(pool([[0.1, 0.2], [np.nan, 0.3]]), both, account)) == []
+    assert account.without == {"ConstantScores": 1, "TooFewScores": 1}
 
 
 def test_a_share_is_chosen_by_seed_and_name_alone():
