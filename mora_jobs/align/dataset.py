@@ -113,7 +113,6 @@ class PairSource:
             pairs=self.spec.pairs,
             objectives=self.objectives,
             columns=tuple(source.rewards.index(name) for name in self.objectives),
-            weights=np.array([source.weights[name] for name in source.rewards]),
             stages=self.objectives if staged else (),
         )
 

@@ -69,12 +69,11 @@ class Yield:
 
 @dataclass(frozen=True)
 class Selection:
-    """What pairs are selected by: the spec, the columns of u that are objectives, and weights of all columns of u."""
+    """What pairs are selected by: the spec, and the columns of u that are objectives."""
 
     pairs: api.Pairs
     objectives: tuple[str, ...]
     columns: tuple[int, ...]
-    weights: NDArray[np.float64]
     stages: tuple[str, ...] = ()
     """Objectives that have a stage of their own pairs (rule StageGuard)."""
 
@@ -124,7 +123,7 @@ def _choices(pool: Pool, selection: Selection, stage: str, account: Yield) -> li
     settings = selection.pairs
     needed = list(selection.columns)
     if settings.rule is PairRule.AGGREGATE:
-        needed += [i for i in np.flatnonzero(selection.weights) if i not in needed]
+        needed += [i for i in np.flatnonzero(pool.weights) if i not in needed]
     usable = np.flatnonzero(~np.isnan(pool.u[:, needed]).any(axis=1))
     if len(usable) < 2:
         account.without["TooFewScores"] += 1
@@ -132,7 +131,7 @@ def _choices(pool: Pool, selection: Selection, stage: str, account: Yield) -> li
     u = pool.u[usable]
     texts = np.array([pool.responses[i] for i in usable], dtype=object)
     distinct = texts[:, None] != texts[None, :]
-    candidates = _candidates(u, selection, stage)
+    candidates = _candidates(u, pool.weights, selection, stage)
     chosen = rules.take(candidates, settings.max_pairs_per_prompt, distinct)
     if not chosen:
         account.without[_reason(u[:, list(selection.columns)], candidates, distinct)] += 1
@@ -141,7 +140,9 @@ def _choices(pool: Pool, selection: Selection, stage: str, account: Yield) -> li
     ]
 
 
-def _candidates(u: NDArray[np.float64], selection: Selection, stage: str) -> rules.Candidates:
+def _candidates(
+    u: NDArray[np.float64], weights: NDArray[np.float64], selection: Selection, stage: str
+) -> rules.Candidates:
     settings = selection.pairs
     own = u[:, list(selection.columns)]
     match settings.rule:
@@ -153,7 +154,7 @@ def _candidates(u: NDArray[np.float64], selection: Selection, stage: str) -> rul
         case PairRule.PER_OBJECTIVE:
             return rules.per_objective(own, settings.min_gap)
         case PairRule.AGGREGATE:
-            return rules.aggregate(overall(u, selection.weights), len(selection.columns), settings.min_gap)
+            return rules.aggregate(overall(u, weights), len(selection.columns), settings.min_gap)
     raise ValueError(f"rule {settings.rule} makes no pairs from rollouts")
 
 

@@ -18,6 +18,7 @@ from mora_jobs.generation.prompts import Prompt, read_prompts
 from mora_jobs.generation.rollouts import rollout_table
 from mora_jobs.generation.schemas import FINAL_PROMPTS
 from mora_jobs.generation.scores import calibrated, score_table
+from mora_jobs.rewards.aggregation import PromptWeights, weights_for
 from mora_jobs.rewards.calibration import Calibration
 
 REWRITTEN = "Rewritten"
@@ -40,6 +41,8 @@ class Pool:
     """Id of the prompt in the prompt file."""
     original: str
     """Text of the prompt in the prompt file."""
+    weights: NDArray[np.float64]
+    """[R] of the overall score of this prompt's rollouts, ≥ 0, summing to 1."""
 
 
 class RolloutSource:
@@ -56,8 +59,7 @@ class RolloutSource:
                 Store(rewrite.spec.output.uri), f"RewriteJob/{rewrite.metadata.name}"
             )
         self.calibration = Calibration.from_json(read_json(self.store, "calibration.json"))
-        weights = read_json(self.store, "weights.json")["weights"]
-        self.weights: dict[str, float] = {name: float(weights[name]) for name in self.rewards}
+        self._weights = weights_for(self.store, self.rewards)
 
     @property
     def name(self) -> str:
@@ -75,8 +77,9 @@ class RolloutSource:
         rewritten, untouched = ({}, set(prompts)) if self.rewrite is None else self._final(self.rewrite)
         kept = chosen_share(sorted(rewritten), keep_share, seed)
 
-        def pool(row: _Scored, prompt: Prompt, name: str, kind: str) -> Pool:
-            return Pool(name, kind, prompt.messages, row.texts, row.ended, row.u, row.id, prompts[row.id].text)
+        def pool(row: _Scored, prompt: Prompt, name: str, kind: str, weights: PromptWeights = self._weights) -> Pool:
+            text = prompts[row.id].text
+            return Pool(name, kind, prompt.messages, row.texts, row.ended, row.u, row.id, text, weights(row.id))
 
         for row in _scored(self.store, self.rewards, self.calibration):
             if row.id in untouched:
@@ -84,9 +87,11 @@ class RolloutSource:
             elif row.id in kept:
                 yield pool(row, prompts[row.id], f"{row.id}~original", KEPT)
         if self.rewrite is not None and rewritten:
-            for row in _scored(Store(self.rewrite.spec.output.uri), self.rewards, self.calibration):
+            rewrites = Store(self.rewrite.spec.output.uri)
+            weights = weights_for(self.store, self.rewards, rewrites)
+            for row in _scored(rewrites, self.rewards, self.calibration):
                 if row.id in rewritten:
-                    yield pool(row, prompts[row.id].with_text(rewritten[row.id]), row.id, REWRITTEN)
+                    yield pool(row, prompts[row.id].with_text(rewritten[row.id]), row.id, REWRITTEN, weights)
 
     def _final(self, rewrite: api.RewriteJob) -> tuple[dict[str, str], set[str]]:
         """New texts by id, and the ids that were left as they are. Control DropOnly leaves prompts out of both."""

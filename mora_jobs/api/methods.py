@@ -79,7 +79,7 @@ class PairLoss(Model):
     )
     type: LossType = LossType.SIGMOID
     """The losses of TRL's DPOTrainer by their names there: Sigmoid (DPO), SigmoidNorm, Hinge, IPO, EXOPair, NCAPair, Robust, BCOPair, SPPOHard, AOT, AOTUnpaired, APOZero, APODown, DiscoPOP, SFT."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, le=0.49)] = 0.0
     """Share of the pairs whose label is taken to be wrong (EXOPair: the ε of its target)."""
     modulation: Annotated[float, Field(gt=0, le=100)] = 0.05
     """Temperature of DiscoPOP's modulation."""

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 
 from .base import Model, NameRef, Rule, exactly_one_of, given
 from .inputs import DType, Engine, ModelRef, OpenAICompatible
+from .preferences import LabelledPairs
 from .texts import HTTP, CallablePath, Dimension, Name, Seconds
 
 
@@ -26,9 +27,15 @@ class Template(StrEnum):
 
 
 class AggregationMethod(StrEnum):
+    """The methods that are implemented, and only those."""
+
     UNIFORM = "Uniform"
     FIXED = "Fixed"
+    RANDOM = "Random"
+    SINGLE = "Single"
     ENCORE = "ENCORE"
+    LEARNED = "Learned"
+    RULE_ADAPTER = "RuleAdapter"
 
 
 LEVELS_DIFFER = Rule(
@@ -162,15 +169,38 @@ class Aggregation(Model):
             "the weights must sum to 1",
             "weights",
         ),
+        Rule("!has(self.seed) || self.method == 'Random'", "seed goes with method Random only", "seed"),
+        Rule("!has(self.reward) || self.method == 'Single'", "reward goes with method Single only", "reward"),
+        Rule(
+            "(self.method == 'Learned') == has(self.preferences)",
+            "preferences go with method Learned, and only with it",
+            "preferences",
+        ),
+        Rule(
+            "(self.method == 'RuleAdapter') == has(self.encoder)",
+            "encoder goes with method RuleAdapter, and only with it",
+            "encoder",
+        ),
+        Rule("!has(self.rules) || self.method == 'RuleAdapter'", "rules go with method RuleAdapter only", "rules"),
     )
     method: AggregationMethod = AggregationMethod.UNIFORM
-    """Uniform, Fixed, or ENCORE (arXiv 2503.20995): weights ∝ exp(−entropy / temperature), entropies in nats."""
+    """Uniform; Fixed; Random: a point of the simplex; Single: one reward; ENCORE (arXiv 2503.20995): weights ∝ exp(−entropy / temperature), entropies in nats; Learned: non-negative weights that explain labelled pairs; RuleAdapter (arXiv 2501.15453): for each prompt the rewards that tell its answers apart."""
     temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
     """Temperature of ENCORE."""
     bins: Annotated[int, Field(ge=2, le=100)] = 10
-    """Equal-width bins between a reward's extremes, for rewards without levels."""
+    """Equal-width bins between a reward's extremes, for the entropy of rewards without levels."""
     weights: Annotated[list[RewardWeight], Field(max_length=16, json_schema_extra={"x-list-key": "name"})] = []
     """Weights of method Fixed."""
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
+    """Seed of method Random; 0 when absent."""
+    reward: Dimension | None = None
+    """The reward of method Single; the one of least entropy when absent."""
+    preferences: LabelledPairs | None = None
+    """Labelled pairs of method Learned. The job's rewards score both answers."""
+    encoder: ModelRef | None = None
+    """Sentence encoder of method RuleAdapter, as of `mora fit-reward`."""
+    rules: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Rewards that method RuleAdapter weighs for a prompt; 5 when absent, never more than there are."""
 
 
 def credentials_known(rewards: str, condition: str = "true") -> tuple[Rule, ...]:

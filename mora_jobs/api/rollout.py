@@ -62,6 +62,11 @@ class RolloutSpec(CommonSpec):
             "aggregation.weights must name each reward once",
             "aggregation.weights",
         ),
+        Rule(
+            "!has(self.aggregation.reward) || self.rewards.exists(r, r.name == self.aggregation.reward)",
+            "aggregation.reward is not the name of a reward",
+            "aggregation.reward",
+        ),
         *credentials_known("rewards"),
     )
     model: ModelRef
@@ -127,9 +132,9 @@ class RewardStatus(Model):
     missing: Count = 0
     """Rollouts without a score."""
     entropy: Number | None = None
-    """Entropy in nats over the levels or bins; only for aggregation ENCORE."""
+    """Entropy in nats over the levels or bins; only for aggregations that look at it: ENCORE, and Single without a name."""
     weight: Number
-    """Weight in the overall score."""
+    """Weight in the overall score; the mean over prompts where each has its own (RuleAdapter)."""
 
 
 class IsolationStatus(Model):

@@ -6,9 +6,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints
 
 from .base import JobRef, Model, Rule
-from .inputs import Engine, PromptFormat, Sampling
+from .inputs import Engine, Sampling
 from .methods import PairRule
-from .texts import Dimension, InputURI, Name, Probability
+from .preferences import LabelledPairs, PairColumns
+from .texts import Dimension, Name, Probability
 
 
 class Regime(StrEnum):
@@ -43,28 +44,16 @@ class Placement(StrEnum):
     SEPARATE = "Separate"
 
 
-class Columns(Model):
+class Columns(PairColumns):
     """Names of the columns of a preference data set."""
 
-    id: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "id"
-    """Id of the pair."""
-    prompt: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "prompt"
-    """Prompt: a text or chat messages."""
-    chosen: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "chosen"
-    """Preferred response: a text or chat messages."""
-    rejected: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "rejected"
-    """Other response: a text or chat messages."""
     objective: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     """Objective that the pair is about; all of them when absent."""
 
 
-class Preferences(Model):
+class Preferences(LabelledPairs):
     """Given pairs, for rule Dataset."""
 
-    uri: InputURI
-    """File or folder."""
-    format: PromptFormat = PromptFormat.JSONL
-    """Format of the file."""
     columns: Columns = Columns()
     """Names of the columns."""
 

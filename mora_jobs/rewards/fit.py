@@ -29,6 +29,7 @@ DEFAULT_RECIPE = (Part.ANSWER, Part.PRODUCT, Part.COSINE)
 STRENGTHS = tuple(10.0**power for power in range(-1, 5))  # of the penalty, on standardised features
 FOLDS = 5
 MIN_ROWS = 20
+MAX_LEVELS = 101  # different ratings, as spec.rewards[].levels has at most
 SMALLEST_DEVIATION = 1e-6  # of a feature that is used
 
 
@@ -133,8 +134,16 @@ def _fit(
     linear = task.fit(strength, x, y)
     figures = {key: round(float(value), 6) for key, value in task.figures(y, predicted).items()}
     report = HeadReport(name, task.kind, len(y), int(groups.max()) + 1, strength, figures)
-    quality = {"rows": report.rows, "prompts": report.prompts, "strength": strength, **figures}
+    quality = {"rows": report.rows, "prompts": report.prompts, "strength": strength, **figures, **_histogram(y)}
     return Head(name, task.kind, recipe, linear.weight, linear.bias, quality), report
+
+
+def _histogram(y: Floats) -> dict[str, Any]:
+    """How often each rating was given, for ENCORE's entropy; nothing where ratings are no levels."""
+    levels, counts = np.unique(y, return_counts=True)
+    if len(levels) > MAX_LEVELS:
+        return {}
+    return {"ratings": {"levels": levels.tolist(), "counts": counts.tolist()}}
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from mora_jobs.rewrite.closeness import judged_off, similarities, too_far_or_clo
 from mora_jobs.rewrite.instructions import Target, definitions
 from mora_jobs.rewrite.proof import choose, compare
 from mora_jobs.rewrite.targets import find_targets
+from mora_jobs.rewrite.weights import weigh_rewrites
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,13 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> RewriteResult:
     log.info("%d of %d prompts are to be rewritten", len(targets), len(prompts))
     if not targets or spec.control is Control.DROP_ONLY:
         result = RewriteResult(rewrites=RewriteCounts(prompts=_counts(targets)))
-        return _finish(store, result, _final(store, prompts, targets, {}, spec))
+        return _finish(store, source, result, _final(store, prompts, targets, {}, spec))
 
     candidates, reasons = _candidates(resolved, spec, store, source, list(targets.values()), dimensions, reporter)
     candidates = _close(spec, candidates, targets, reasons)
     with Bench(store, source, spec.validation.samples_per_prompt, resolved.import_paths, reporter) as bench:
         chosen, result = _prove(store, spec, bench, seed, prompts, targets, candidates, reasons)
-    return _finish(store, result, _final(store, prompts, targets, chosen, spec))
+    return _finish(store, source, result, _final(store, prompts, targets, chosen, spec))
 
 
 def _prove(
@@ -230,7 +231,8 @@ def _counts(targets: Mapping[str, Target]) -> PromptCounts:
     return PromptCounts(total=len(targets), completed=len(targets))
 
 
-def _finish(store: Store, result: RewriteResult, prompts: Table) -> RewriteResult:
+def _finish(store: Store, source: api.RolloutJob, result: RewriteResult, prompts: Table) -> RewriteResult:
+    digests = {"prompts": prompts.digest(), **weigh_rewrites(source, store, prompts)}
     write_json(store, "status.json", result.to_dict())
-    complete(store, {"prompts": prompts.digest()})
+    complete(store, digests)
     return result

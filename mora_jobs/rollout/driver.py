@@ -4,6 +4,7 @@ Every step is an artifact below spec.output.uri; a step whose artifact is there 
 """
 
 import logging
+from contextlib import closing
 
 from mora_jobs import api
 from mora_jobs.api.rollout import RolloutResult
@@ -13,18 +14,19 @@ from mora_jobs.artifacts.store import Store
 from mora_jobs.artifacts.table import Table
 from mora_jobs.engines.base import Completion
 from mora_jobs.engines.pool import EnginePool
+from mora_jobs.generation.held import Held
 from mora_jobs.generation.prompts import digest_prompts, read_prompts
 from mora_jobs.generation.rollouts import rollout_table, sample
 from mora_jobs.generation.scores import score
+from mora_jobs.models import fetch
 from mora_jobs.progress.reporter import Reporter
-from mora_jobs.rewards.aggregation import entropies, weights
 from mora_jobs.rewards.calibration import Calibration
 from mora_jobs.rewards.early import check_callables
 from mora_jobs.rewards.pool import RewardPool
 from mora_jobs.rollout.analysis import analyse
 from mora_jobs.rollout.summary import Tally, column, summarise
+from mora_jobs.rollout.weighting import digest_inputs, weigh
 
-ENCORE = api.AggregationMethod.ENCORE
 log = logging.getLogger(__name__)
 
 
@@ -36,24 +38,28 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> RolloutResult:
 
     # All of the input is looked at once before anything is written, so that a mistake costs nothing.
     total, digest = digest_prompts(spec.prompts, resolved)
+    inputs = {"prompts": digest, **digest_inputs(spec)}
     store = Store(spec.output.uri)
     if is_complete(store) is None:
         check_callables(spec.rewards, resolved.import_paths)
-    claim(store, api.identity(resolved, prompts=digest), spec.output.overwrite_policy.value, job.metadata.uid)
+        if spec.aggregation.encoder is not None:
+            fetch(spec.aggregation.encoder)
+    claim(store, api.identity(resolved, **inputs), spec.output.overwrite_policy.value, job.metadata.uid)
     if is_complete(store) is not None:
         log.info("already complete: %s", store.uri)
         return RolloutResult.model_validate(read_json(store, "status.json"))
 
     rollouts = _sample(resolved, spec, store, reporter, total)
-    scores = _score(resolved, spec, store, reporter, rollouts)
-    calibration = _calibrate(store, spec, scores)
-    weighting, entropy = _weigh(store, spec, scores)
+    with closing(Held(lambda: RewardPool(spec.rewards, resolved.import_paths, spec.credentials))) as pool:
+        scores = _score(spec, store, reporter, rollouts, pool)
+        calibration = _calibrate(store, spec, scores)
+        weighting = weigh(spec, store, rollouts, scores, calibration, pool, reporter)
     samples = spec.sampling.samples_per_prompt
     isolation, curves = analyse(store, names, samples, spec.isolation, scores, calibration)
 
-    result = summarise(spec, rollouts, scores, calibration, weighting, entropy, isolation, curves)
+    result = summarise(spec, rollouts, scores, calibration, weighting, isolation, curves)
     write_json(store, "status.json", result.to_dict())
-    complete(store, {"rollouts": rollouts.digest(), "scores": scores.digest()})
+    complete(store, {"rollouts": rollouts.digest(), "scores": scores.digest(), **weighting.digests})
     return result
 
 
@@ -83,9 +89,7 @@ def _sample(resolved: api.ResolvedJob, spec: api.RolloutSpec, store: Store, repo
     )
 
 
-def _score(
-    resolved: api.ResolvedJob, spec: api.RolloutSpec, store: Store, reporter: Reporter, rollouts: Table
-) -> Table:
+def _score(spec: api.RolloutSpec, store: Store, reporter: Reporter, rollouts: Table, pool: Held[RewardPool]) -> Table:
     answered = sum(row["error"] is None for row in rollouts.rows(["error"]))
     total = answered * spec.sampling.samples_per_prompt
     return score(
@@ -93,7 +97,7 @@ def _score(
         "scores",
         rollouts,
         rewards=[reward.name for reward in spec.rewards],
-        pool=RewardPool(spec.rewards, resolved.import_paths, spec.credentials),
+        pool=pool,
         on_row=reporter.counter(total, "Responses", "Scores"),
     )
 
@@ -107,12 +111,3 @@ def _calibrate(store: Store, spec: api.RolloutSpec, scores: Table) -> Calibratio
     calibration = Calibration.fit({reward.name: column(scores, reward.name) for reward in spec.rewards}, lower)
     write_json(store, "calibration.json", calibration.to_json())
     return calibration
-
-
-def _weigh(store: Store, spec: api.RolloutSpec, scores: Table) -> tuple[dict[str, float], dict[str, float | None]]:
-    """Weights of the overall score, and the entropies that ENCORE takes them from (empty for other methods)."""
-    raw = {reward.name: column(scores, reward.name) for reward in spec.rewards}
-    found = weights(spec.aggregation, spec.rewards, raw)
-    entropy = entropies(spec.aggregation, spec.rewards, raw) if spec.aggregation.method is ENCORE else {}
-    write_json(store, "weights.json", {"weights": found, "entropies": entropy})
-    return found, entropy

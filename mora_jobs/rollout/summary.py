@@ -12,6 +12,7 @@ from mora_jobs.api.rollout import CurvePoint, IsolationStatus, RewardStatus, Rol
 from mora_jobs.api.status import PromptCounts
 from mora_jobs.artifacts.table import Table
 from mora_jobs.engines.base import Completion
+from mora_jobs.rewards.aggregation import Weighting
 from mora_jobs.rewards.calibration import Calibration
 
 
@@ -72,8 +73,7 @@ def summarise(
     rollouts: Table,
     scores: Table,
     calibration: Calibration,
-    weights: dict[str, float],
-    entropies: dict[str, float | None],
+    weighting: Weighting,
     isolation: IsolationStatus,
     curves: list[CurvePoint],
 ) -> RolloutResult:
@@ -81,7 +81,7 @@ def summarise(
     raw = {reward.name: column(scores, reward.name) for reward in spec.rewards}
     return RolloutResult(
         rollouts=Tally.of(rollouts, rollouts.count()).counts(),
-        rewards=[_reward(name, raw[name], weights[name], entropies.get(name)) for name in raw],
+        rewards=[_reward(name, raw[name], weighting.weights[name], weighting.entropies.get(name)) for name in raw],
         correlations=_correlations(raw, calibration),
         isolation=isolation,
         curves=curves,

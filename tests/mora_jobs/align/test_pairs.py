@@ -24,16 +24,18 @@ from mora_jobs.generation.scores import score_table
 NOTHING = HeldOut((), frozenset(), frozenset())
 
 
-def pool(u, texts=None) -> Pool:
+def pool(u, texts=None, weights=(0.5, 0.5)) -> Pool:
     u = np.asarray(u, dtype=float)
     texts = tuple(texts or (f"answer {index}" for index in range(len(u))))
-    return Pool("q", "Mixed", ({"role": "user", "content": "?"},), texts, (True,) * len(u), u, "q", "?")
+    return Pool(
+        "q", "Mixed", ({"role": "user", "content": "?"},), texts, (True,) * len(u), u, "q", "?", np.array(weights)
+    )
 
 
-def selection(columns=(0, 1), weights=(0.5, 0.5), **pairs) -> Selection:
+def selection(columns=(0, 1), **pairs) -> Selection:
     names = tuple("abc"[index] for index in columns)
     stages = names if pairs.get("rule") == "StageGuard" else ()
-    return Selection(api.Pairs.model_validate(pairs), names, columns, np.array(weights), stages)
+    return Selection(api.Pairs.model_validate(pairs), names, columns, stages)
 
 
 @pytest.mark.parametrize(
@@ -62,11 +64,11 @@ def test_a_missing_score_keeps_a_rollout_out_and_indices_stay_those_of_the_rollo
 
 def test_a_missing_score_matters_only_where_the_rule_looks():
     u = [[0.1, 0.1, np.nan], [0.9, 0.9, 0.5]]
-    both = {"columns": (0, 1), "weights": (0.5, 0.5, 0.0)}
-    assert len(list(pairs_of(pool(u), selection(**both, rule="Aggregate"), Yield()))) == 1
-    third = {"columns": (0, 1), "weights": (0.4, 0.4, 0.2)}
-    assert list(pairs_of(pool(u), selection(**third, rule="Aggregate"), Yield())) == []
-    assert len(list(pairs_of(pool(u), selection(**third, rule="Dominance"), Yield()))) == 1
+    aggregate, dominance = selection(rule="Aggregate"), selection(rule="Dominance")
+    assert len(list(pairs_of(pool(u, weights=(0.5, 0.5, 0.0)), aggregate, Yield()))) == 1
+    third = pool(u, weights=(0.4, 0.4, 0.2))
+    assert list(pairs_of(third, aggregate, Yield())) == []
+    assert len(list(pairs_of(third, dominance, Yield()))) == 1
 
 
 def test_stages_have_pairs_of_their_own():
