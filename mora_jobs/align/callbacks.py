@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,13 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
+from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mora_jobs.align.checkpoints import Checkpoints
 from mora_jobs.align.notes import Desire, Note
+from mora_jobs.align.projections import trained_module, without
+from mora_jobs.align.sharding import copy_into, whole
 from mora_jobs.align.task import Task
 
 Floats = NDArray[np.float64]
@@ -101,6 +104,26 @@ class Refreshes(TrainerCallback):
         if step + self._every < args.max_steps:
             self._log_probs(step)
         self._refresh(self._log_probs(step - self._every) if step > self._every else None)
+
+
+class Projections(TrainerCallback):
+    """Takes the protected directions out of every B, after each step: Adam's update does not stay where its gradient was."""
+
+    def __init__(self, model: nn.Module, directions: Mapping[str, Tensor]) -> None:
+        self._factors = [
+            (parameter, basis.to(parameter.device))
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and (basis := directions.get(trained_module(name))) is not None
+        ]
+        if not self._factors:
+            raise ValueError("no adapted module has protected directions")
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        with torch.no_grad():
+            for parameter, basis in self._factors:
+                copy_into(parameter, without(whole(parameter), basis))
 
 
 class StoreSaver(TrainerCallback):

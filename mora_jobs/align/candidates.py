@@ -33,7 +33,7 @@ class Candidates:
         cls, examples: Sequence[Example], objectives: tuple[str, ...], primary: str, settings: MOPOSettings
     ) -> "Candidates":
         """From examples of one response each, those of a prompt together, with a score for each objective."""
-        scores = ([example.scores for example in own] for _, own in groupby(examples, key=lambda each: each.group))
+        scores = ([example.scores[0] for example in own] for _, own in groupby(examples, key=lambda each: each.group))
         return cls.of_scores((np.asarray(own) for own in scores), objectives, primary, settings)
 
     @classmethod

@@ -12,6 +12,8 @@ from mora_jobs.align.heldout import HeldOut
 from mora_jobs.align.pairs import PAIRS, POOLS, Selection, Yield, pairs_of, pool_row
 from mora_jobs.align.pools import Pool, RolloutSource
 from mora_jobs.align.preferences import given_pairs
+from mora_jobs.align.separability import contrasts, separability
+from mora_jobs.align.sides import sides_of_rollouts
 from mora_jobs.api import MethodName, PairRule, Regime
 from mora_jobs.api.methods import MOPOSettings
 from mora_jobs.artifacts.store import Store
@@ -63,7 +65,7 @@ class PairSource:
         """UserError when no policy over the pools meets the bounds of MOPO."""
         settings = self.spec.method.mopo or MOPOSettings()
         scores = (np.asarray(row["scores"]) for row in self.rows(Yield()))
-        Candidates.of_scores(scores, self.objectives, self.spec.primary, settings).check()
+        Candidates.of_scores(scores, self.objectives, self.spec.primary or self.objectives[0], settings).check()
 
     def commit(self, store: Store) -> Table:
         """All pairs, or all pools, as the table of that name; goes on where an earlier attempt stopped."""
@@ -79,13 +81,14 @@ class PairSource:
         """Rows of PAIRS, or of POOLS with rule Pool. With two rollout jobs ids begin with the job's name."""
         extremes: dict[str, list[float]] = {name: [] for name in self.objectives}
         for source in self.sources:
-            selection = self._selection(source)
+            selection, before = self._selection(source), account.pairs.total()
             for pool in self.pools(source, account):
                 _note_extremes(pool, selection, extremes)
                 if self.pooled:
                     yield from pool_row(pool, selection, account)
                 else:
                     yield from pairs_of(pool, selection, account)
+            account.sides[sides_of_rollouts(self.spec, source)] += account.pairs.total() - before
         for name, values in extremes.items():
             if values and min(values) == max(values):
                 raise UserError(
@@ -95,6 +98,17 @@ class PairSource:
                 )
         if self.spec.data.preferences is not None:
             yield from given_pairs(self.spec.data.preferences, self.objectives, account, self.held_out.texts)
+
+    def account(self, pairs: Table, surveyed: Yield | None) -> dict[str, Any]:
+        """What pairs.json says: the account of the survey, and how far surface features tell preferred responses from others."""
+        found: dict[str, dict[str, Any]] = {}
+        if not self.pooled:
+            seed, columns = self.spec.trainer.seed, ["id", "messages", "chosen", "rejected", "signs"]
+            for index, name in enumerate(self.objectives):
+                measured = separability(contrasts(pairs.rows(columns), index, seed), seed)
+                if measured is not None:
+                    found[name] = dataclasses.asdict(measured)
+        return (surveyed or self.survey()).to_json() | {"separability": found}
 
     def pools(self, source: RolloutSource, account: Yield) -> Iterator[Pool]:
         """The source's pools that may be trained on."""

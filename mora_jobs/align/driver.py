@@ -12,9 +12,11 @@ from mora_jobs.align.dataset import PairSource
 from mora_jobs.align.evaluate import calibration, measure, measurement, per_prompt
 from mora_jobs.align.gains import Results
 from mora_jobs.align.heldout import held_out
+from mora_jobs.align.online.prompts import OnlineSource
 from mora_jobs.align.plan import BASE, Plan, make_plan, objective_weights
 from mora_jobs.align.points import hand_over, snapshot_model
 from mora_jobs.align.pools import RolloutSource, rollout_sources
+from mora_jobs.align.sides import warnings
 from mora_jobs.align.training import run_trainings
 from mora_jobs.api.align import AlignmentResult, DigestedURI
 from mora_jobs.artifacts.document import canonical, read_json, write_json
@@ -40,7 +42,8 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> AlignmentResult:
     kept_out = held_out(resolved, spec, sources)
     how = measurement(spec, sources)
     pair_source = PairSource(spec, sources, kept_out)
-    survey = None if store.exists(PAIRS) else pair_source.survey()
+    online = None if spec.online_prompts is None else OnlineSource(resolved, spec, sources, kept_out)
+    survey = None if online or store.exists(PAIRS) else pair_source.survey()
     make_plan(spec, store.uri, "")
     if is_complete(store) is None:
         check_callables(how.rewards, resolved.import_paths)
@@ -48,12 +51,18 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> AlignmentResult:
     if is_complete(store) is not None:
         log.info("already complete: %s", store.uri)
         return AlignmentResult.model_validate(read_json(store, "status.json"))
-    _warn(spec, sources)
 
-    pairs = pair_source.commit(store)
-    if not store.exists(PAIRS):
-        write_json(store, PAIRS, (survey or pair_source.survey()).to_json())
-    plan = make_plan(spec, store.uri, pairs.digest())
+    if online is not None:
+        material, account = online.commit(store), None
+        plan = online.equip(make_plan(spec, store.uri, material.digest()), how)
+    else:
+        material, account = pair_source.commit(store), read_json(store, PAIRS)
+        if account is None:
+            account = pair_source.account(material, survey)
+            write_json(store, PAIRS, account)
+        for line in warnings(spec, sources, account):
+            log.warning("%s", line)
+        plan = make_plan(spec, store.uri, material.digest())
     run_trainings(plan, spec, reporter)
     models = {BASE: spec.model} | {point.name: hand_over(store, spec, plan, point) for point in plan.points}
     snapshots = _snapshots(plan)
@@ -73,7 +82,7 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> AlignmentResult:
         {name: values[name] for name in models},
     )
     document = results.document(
-        pairs=read_json(store, PAIRS),
+        pairs=account,
         thresholds={objective.name: objective.threshold for objective in spec.objectives if objective.threshold},
         samplesPerPrompt=how.sampling.samples_per_prompt,
         curve=[
@@ -85,9 +94,8 @@ def run(resolved: api.ResolvedJob, reporter: Reporter) -> AlignmentResult:
 
     result = _with_artifact(results.result(), store, document)
     write_json(store, "status.json", result.to_dict())
-    complete(
-        store, {"pairs": pairs.digest(), "pareto.json": f"sha256:{hashlib.sha256(canonical(document)).hexdigest()}"}
-    )
+    digest = f"sha256:{hashlib.sha256(canonical(document)).hexdigest()}"
+    complete(store, {"pairs" if online is None else "online/prompts": material.digest(), PARETO: digest})
     return result
 
 
@@ -105,6 +113,8 @@ def _identity(resolved: api.ResolvedJob, spec: api.AlignmentSpec, sources: list[
     """The job and the content of everything it reads."""
     inputs = {name: digest for source in sources for name, digest in source.digests.items()}
     inputs["save"] = spec.output.save.value
+    if spec.online_prompts is not None:
+        inputs["onlinePrompts"] = digest_prompts(spec.online_prompts, resolved)[1]
     if spec.evaluation is not None:
         inputs["evaluation"] = digest_prompts(spec.evaluation.prompts, resolved)[1]
     if spec.data.preferences is not None:
@@ -120,18 +130,6 @@ def _digest_files(uri: str) -> str:
         with store.local(path).open("rb") as file:
             content.update(f"{path}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return f"sha256:{content.hexdigest()}"
-
-
-def _warn(spec: api.AlignmentSpec, sources: list[RolloutSource]) -> None:
-    for source in sources:
-        sampled = source.job.spec.model
-        if (sampled.uri, sampled.revision) != (spec.model.uri, spec.model.revision):
-            log.warning(
-                "the pairs were sampled from %s (RolloutJob/%s), but %s is aligned: they are off-policy",
-                sampled.uri,
-                source.name,
-                spec.model.uri,
-            )
 
 
 def _with_artifact(result: AlignmentResult, store: Store, document: dict[str, Any]) -> AlignmentResult:

@@ -16,10 +16,7 @@ log = logging.getLogger(__name__)
 
 def read_examples(task: Task, tokenizer: Any) -> list[Example]:
     """What is trained on. UserError when nothing is left."""
-    examples = _candidates(task, tokenizer) if task.spec.pairs.rule is PairRule.POOL else _pairs(task, tokenizer)
-    for index, example in enumerate(examples):
-        example.index = index
-    return examples
+    return _candidates(task, tokenizer) if task.spec.pairs.rule is PairRule.POOL else _pairs(task, tokenizer)
 
 
 def _candidates(task: Task, tokenizer: Any) -> list[Example]:
@@ -41,7 +38,7 @@ def _pairs(task: Task, tokenizer: Any) -> list[Example]:
     table = Table(Store(task.root), "pairs", PAIRS)
     wanted = [index for index, weight in enumerate(task.weights) if weight > 0]
     rows = (
-        row | {"signs": [row["signs"][index] for index in wanted]}
+        row | {name: [row[name][index] for index in wanted] for name in ("signs", "gaps")}
         for row in table.rows()
         if row["stage"] == task.stage
     )

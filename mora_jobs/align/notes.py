@@ -1,5 +1,6 @@
 """What a training tells the driver, and what it is told. Without torch: the driver itself does not train."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -26,3 +27,7 @@ class Note:
     """Step of the newest checkpoint."""
     begun: int = 0
     """Step of the checkpoint that this attempt went on from."""
+
+
+Report = Callable[[Note], Desire]
+"""Tells the driver, and brings its answer."""

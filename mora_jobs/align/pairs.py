@@ -29,6 +29,7 @@ PAIRS = pa.schema(
         ("rejected_ended", pa.bool_()),
         ("signs", pa.list_(pa.int8())),
         ("strength", pa.float64()),
+        ("gaps", pa.list_(pa.float64())),
     ]
 )
 POOLS = pa.schema(
@@ -53,6 +54,8 @@ class Yield:
     without: Counter[str] = field(default_factory=Counter)
     signed: Counter[str] = field(default_factory=Counter)
     """Pairs that say something about an objective."""
+    sides: Counter[str] = field(default_factory=Counter)
+    """Pairs by who wrote their two sides (sides.py)."""
 
     def to_json(self) -> dict[str, Any]:
         classes = sorted(self.prompts)
@@ -63,6 +66,7 @@ class Yield:
             },
             "withoutPairs": dict(sorted(self.without.items())),
             "signed": dict(sorted(self.signed.items())),
+            "sides": dict(sorted(self.sides.items())),
             "pairs": self.pairs.total(),
         }
 
@@ -87,7 +91,7 @@ def pairs_of(pool: Pool, selection: Selection, account: Yield) -> Iterator[dict[
             found += 1
             for name, sign in zip(selection.objectives, choice.signs, strict=True):
                 account.signed[name] += sign != 0
-            yield _row(pool, choice, stage)
+            yield _row(pool, choice, stage, selection.columns)
     account.pairs[pool.kind] += found
     account.with_pairs[pool.kind] += found > 0
 
@@ -167,7 +171,8 @@ def _reason(u: NDArray[np.float64], candidates: rules.Candidates, distinct: NDAr
     return "Conflict" if (candidates.gap_ok & distinct).any() else "SmallGap"
 
 
-def _row(pool: Pool, choice: rules.Choice, stage: str) -> dict[str, Any]:
+def _row(pool: Pool, choice: rules.Choice, stage: str, columns: tuple[int, ...]) -> dict[str, Any]:
+    gaps = pool.u[choice.winner] - pool.u[choice.loser]
     prefix = f"{stage}/" if stage else ""
     return {
         "id": f"{prefix}{pool.id}#{choice.winner}-{choice.loser}",
@@ -181,4 +186,5 @@ def _row(pool: Pool, choice: rules.Choice, stage: str) -> dict[str, Any]:
         "rejected_ended": pool.ended[choice.loser],
         "signs": list(choice.signs),
         "strength": choice.strength,
+        "gaps": gaps[list(columns)].tolist(),
     }

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from mora_jobs import api
 from mora_jobs.align.simplex import even_grid
 from mora_jobs.align.task import Task
-from mora_jobs.api import FrontStrategy, PairRule, Regime
+from mora_jobs.api import FrontStrategy, MethodName, PairRule, Regime
+from mora_jobs.api.methods import Margins
 from mora_jobs.errors import UserError
 
 BASE = "base"
@@ -43,12 +44,9 @@ def make_plan(spec: api.AlignmentSpec, root: str, pairs: str) -> Plan:
     names = [objective.name for objective in spec.objectives]
     match spec.front.strategy:
         case FrontStrategy.SINGLE:
-            weights = objective_weights(spec)
-            return _one_round(spec, root, pairs, [Point("policy", weights, (("policy", 1.0),))], {"policy": weights})
+            return _trained(spec, root, pairs, {"policy": objective_weights(spec)})
         case FrontStrategy.WEIGHT_GRID:
-            vectors = _vectors(spec)
-            points = [Point(name, weights, ((name, 1.0),)) for name, weights in vectors.items()]
-            return _one_round(spec, root, pairs, points, vectors)
+            return _trained(spec, root, pairs, _vectors(spec))
         case FrontStrategy.REWARDED_SOUP:
             vectors = _vectors(spec)
             experts = {
@@ -71,6 +69,61 @@ def objective_weights(spec: api.AlignmentSpec) -> Weights:
     return {name: value / total for name, value in values.items()}
 
 
+def _trained(spec: api.AlignmentSpec, root: str, pairs: str, vectors: dict[str, Weights]) -> Plan:
+    """A training for each vector."""
+    points = [Point(name, weights, ((name, 1.0),)) for name, weights in vectors.items()]
+    plan = _one_round(spec, root, pairs, points, vectors)
+    return _with_implicit_margins(plan, spec, root, pairs) if _implicit(spec) else plan
+
+
+def _implicit(spec: api.AlignmentSpec) -> bool:
+    settings = spec.method.modpo
+    return spec.method.name is MethodName.MODPO and settings is not None and settings.margins is Margins.IMPLICIT
+
+
+def _with_implicit_margins(plan: Plan, spec: api.AlignmentSpec, root: str, pairs: str) -> Plan:
+    """MODPO's first stage: a policy for each objective that some point needs as another one's reward."""
+    names = [objective.name for objective in spec.objectives]
+    others = {
+        task.name: [name for name, weight in zip(names, task.weights, strict=True) if weight > 0 and name != own]
+        for task in plan.rounds[0]
+        for own in [own_objective(spec, dict(zip(names, task.weights, strict=True)))]
+    }
+    dpo = spec.method.with_changes(name=MethodName.DPO, modpo=None)
+    experts = {
+        name: dataclasses.replace(
+            _first_task(spec, root, pairs, f"margin-{name}", {other: float(other == name) for other in names}),
+            other_method=dpo,
+        )
+        for name in names
+        if any(name in needed for needed in others.values())
+    }
+    points = tuple(
+        dataclasses.replace(task, margins=tuple((name, _learned(experts[name])) for name in others[task.name]))
+        for task in plan.rounds[0]
+    )
+    return Plan((tuple(experts.values()), points) if experts else (points,), plan.points)
+
+
+def own_objective(spec: api.AlignmentSpec, weights: Weights) -> str:
+    """The objective whose pairs MODPO trains on: the primary one if it has a weight, else that with the largest.
+
+    Any objective with a weight leads to the same optimum, but the loss divides by its weight.
+    """
+    if weights.get(spec.primary, 0) > 0:
+        return spec.primary
+    return max(weights, key=lambda name: weights[name])
+
+
+def _learned(task: Task) -> api.ModelRef:
+    """What a training ends with, as a model."""
+    if task.spec.lora is None:
+        return task.model.with_changes(uri=task.policy_uri, revision=None)
+    parts = (*task.frozen, task.policy_uri)
+    adapters = [api.Adapter(name=f"part-{number}", uri=uri) for number, uri in enumerate(parts, 1)]
+    return task.model.with_changes(adapters=adapters)
+
+
 def _one_round(
     spec: api.AlignmentSpec, root: str, pairs: str, points: list[Point], trainings: dict[str, Weights]
 ) -> Plan:
@@ -89,7 +142,10 @@ def _sequential(spec: api.AlignmentSpec, root: str, pairs: str) -> Plan:
         task = _first_task(spec, root, pairs, f"stage-{number}", weights, stage)
         earlier = [done for tasks in rounds for done in tasks]
         if earlier and spec.lora is not None:
-            task = dataclasses.replace(task, frozen=(*task.frozen, *(done.policy_uri for done in earlier)))
+            learned_before = tuple(done.policy_uri for done in earlier)
+            task = dataclasses.replace(task, frozen=(*task.frozen, *learned_before))
+            if spec.method.name is MethodName.ORTH_ALIGN:
+                task = dataclasses.replace(task, protected=learned_before)
         elif earlier:
             task = dataclasses.replace(
                 task, model=spec.model.with_changes(uri=earlier[-1].policy_uri, revision=None, adapters=[])

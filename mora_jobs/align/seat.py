@@ -38,6 +38,14 @@ class Seat:
         dist.broadcast_object_list(box, 0)
         return box[0]
 
+    def gather_all(self, value: list[str]) -> list[list[str]]:
+        """The values of all workers, at each of them."""
+        if self.world == 1:
+            return [value]
+        collected: list[Any] = [None] * self.world
+        dist.all_gather_object(collected, value)
+        return collected
+
     def gather(self, value: dict[str, str]) -> list[dict[str, str]]:
         """The values of all workers at the first one, [] at the others."""
         if self.world == 1:

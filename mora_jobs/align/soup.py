@@ -70,6 +70,11 @@ def combine(parts: Sequence[tuple[Path, float]], folder: Path) -> None:
     write_config(config, folder)
 
 
+def low_rank_updates(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """B [out, r], scaled, and A [r, in] by module, in fp32: ΔW = B A."""
+    return {module: (update.scale * update.b, update.a) for module, update in _read(folder).items()}
+
+
 def updates_of(folder: Path) -> dict[str, Tensor]:
     """ΔW in fp32 by module, for merging."""
     return {module: update.scale * (update.b @ update.a) for module, update in _read(folder).items()}

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mora_jobs import api
+from mora_jobs.align.online.sampler import Sampler
+from mora_jobs.api.methods import Method
 from mora_jobs.artifacts.document import canonical, read_json
 from mora_jobs.artifacts.store import Store
 
@@ -35,6 +37,18 @@ class Task:
     """Objective whose own pairs are used (rule StageGuard), or ""."""
     pairs: str
     """Digest of the table of pairs."""
+    other_method: Method | None = None
+    """A method other than the spec's, for policies that the spec's method needs."""
+    margins: tuple[tuple[str, api.ModelRef], ...] = ()
+    """Objectives whose reward is what a policy implies, and that policy (MODPO)."""
+    protected: tuple[str, ...] = ()
+    """URIs of adapters whose directions the training leaves alone (OrthAlign)."""
+    sampler: Sampler | None = None
+    """What samples while the policy is trained (online methods)."""
+
+    @property
+    def method(self) -> Method:
+        return self.other_method or self.spec.method
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -71,7 +85,10 @@ class Task:
             "weights": list(self.weights),
             "stage": self.stage,
             "pairs": self.pairs,
-            "method": self.spec.method.to_dict(),
+            "method": self.method.to_dict(),
+            "margins": [[objective, model.to_dict()] for objective, model in self.margins],
+            "protected": list(self.protected),
+            "sampler": None if self.sampler is None else self.sampler.decides(),
             "trainer": trainer,
             "lora": None if self.spec.lora is None else self.spec.lora.to_dict(),
         }

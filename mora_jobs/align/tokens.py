@@ -1,6 +1,7 @@
 """What is trained on as token ids: the rendered chat prompt, then the responses."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ class Example:
     reference: tuple[float, ...] = ()
     group: str = ""
     """Prompt that a candidate belongs to (rule Pool)."""
-    scores: tuple[float, ...] = ()
-    """Calibrated scores of a candidate on the objectives (rule Pool)."""
+    scores: tuple[tuple[float, ...], ...] = ()
+    """Calibrated scores of each response on the objectives (rule Pool)."""
+    margins: tuple[float, ...] = ()
+    """By how much the reward of each objective is higher for the first response of a pair; NaN where that is unknown."""
     index: int = 0
     """Row of the training data."""
 
@@ -61,7 +64,8 @@ def tokenize(
         if chosen == rejected or not chosen or not rejected:
             dropped["SameAfterCut"] += 1
             continue
-        pairs.append(Example(row["id"], prompt, [chosen, rejected], tuple(row["signs"])))
+        margins = tuple(math.nan if gap is None else gap for gap in row["gaps"])
+        pairs.append(Example(row["id"], prompt, [chosen, rejected], tuple(row["signs"]), margins=margins))
     return pairs, dropped
 
 
@@ -87,7 +91,7 @@ def tokenize_candidates(
             if response:
                 name = f"{row['id']}#{number}"
                 own.append(
-                    Example(name, prompt, [response], (1,), group=row["id"], scores=tuple(row["scores"][number]))
+                    Example(name, prompt, [response], (1,), group=row["id"], scores=(tuple(row["scores"][number]),))
                 )
         if len(own) < 2:
             dropped["TooFewCandidates"] += 1

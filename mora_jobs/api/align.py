@@ -9,6 +9,7 @@ from .cluster import CommonSpec, Output
 from .inputs import ModelRef, Prompts
 from .metadata import ObjectMeta
 from .methods import Method, acceptance_rules, objectives_known
+from .online import ONLINE, online_rules
 from .rewards import Reward, credentials_known
 from .status import CommonStatus, Count, Number
 from .texts import Dimension, OutputURI
@@ -95,8 +96,10 @@ class AlignmentSpec(CommonSpec):
         ),
         *acceptance_rules(),
         *objectives_known(),
+        *online_rules(),
         Rule(
-            "self.front.strategy == 'Single' || self.pairs.rule == 'PerObjective' || (self.pairs.rule == 'Dataset' && "
+            f"self.front.strategy == 'Single' || self.method.name in {list(ONLINE)} || "
+            "self.pairs.rule in ['PerObjective', 'Pool'] || (self.pairs.rule == 'Dataset' && "
             "has(self.data.preferences) && has(self.data.preferences.columns.objective))",
             "with these pairs every point of the front would be the same policy; use pair rule PerObjective, or Dataset "
             "with columns.objective",
@@ -163,7 +166,9 @@ class AlignmentSpec(CommonSpec):
     lora: LoRA | None = None
     """Train low-rank adapters instead of all weights."""
     generation: Generation = Generation()
-    """Engine and sampling of evaluation."""
+    """Engine and sampling of evaluation and of online methods."""
+    online_prompts: Prompts | None = None
+    """Prompts from which methods that sample while they train (GRPO, REINFORCEPlusPlus) draw. Those that are measured on are left out."""
     evaluation: Evaluation | None = None
     """Measurement before and after."""
     checkpoint: CheckpointPolicy = CheckpointPolicy()
@@ -173,8 +178,8 @@ class AlignmentSpec(CommonSpec):
 
     @property
     def primary(self) -> str:
-        """The objective that methods with constraints maximise."""
-        return next((o.name for o in self.objectives if o.primary), self.objectives[0].name)
+        """The objective that is marked as primary, or ""."""
+        return next((objective.name for objective in self.objectives if objective.primary), "")
 
 
 class TrainingStatus(Model):
@@ -193,7 +198,7 @@ class TrainingStatus(Model):
     learning_rate: Number | None = None
     """Learning rate."""
     samples_per_second: Number | None = None
-    """Pairs per second over all workers."""
+    """Pairs per second over all workers; of online methods responses."""
 
 
 class StageStatus(Model):

@@ -10,11 +10,11 @@ from posixpath import normpath
 
 from .align import AlignmentJob
 from .cluster import Retain, SubmissionMode
+from .methods import PairRule
 from .references import JobKey, ReferenceCycle, closure, key_of, references, source_rollouts
 from .resolved import Job
 from .rewrite import RewriteJob
 from .rollout import RolloutJob
-from .training import PairRule
 from .uris import uris
 
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from .base import Model, Rule
+from .online import ONLINE, GRPOSettings, OnlineSettings, REINFORCEPlusPlusSettings
 from .texts import Dimension
 
 
@@ -30,6 +31,11 @@ class MethodName(StrEnum):
     GROUP_DRO = "GroupDRO"
     CAGRAD = "CAGrad"
     RACO = "RACO"
+    MODPO = "MODPO"
+    ORTH_ALIGN = "OrthAlign"
+    LIRE = "LIRE"
+    GRPO = "GRPO"
+    REINFORCE_PLUS_PLUS = "REINFORCEPlusPlus"
 
 
 class LossType(StrEnum):
@@ -55,6 +61,11 @@ class LossType(StrEnum):
 class Preference(StrEnum):
     COMPARISON = "Comparison"
     BRADLEY_TERRY = "BradleyTerry"
+
+
+class Margins(StrEnum):
+    REWARDS = "Rewards"
+    IMPLICIT = "Implicit"
 
 
 class Gram(StrEnum):
@@ -137,11 +148,54 @@ class MGDADecoupledSettings(Model):
     """Take the loss-normalised step instead where the method's own step would let an objective rise."""
 
 
+class MODPOSettings(Model):
+    """Settings of MODPO. Its own objective is the one with `primary: true`, else at each point the one with the largest weight."""
+
+    margins: Margins = Margins.REWARDS
+    """What says how much better the other objectives find a response. Rewards: the calibrated scores of the rollouts. Implicit: for each objective a DPO policy is trained first, and β times its log-ratio to the reference is the reward."""
+    scale: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Factor on calibrated scores, so that a gap of them is on the scale of Bradley–Terry logits."""
+
+
+class OrthAlignSettings(Model):
+    """Settings of OrthAlign."""
+
+    protected_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the squared singular values of what earlier stages learned, whose directions a later stage leaves alone."""
+
+
+class LIRESettings(Model):
+    """Settings of LIRE."""
+
+    temperature: Annotated[float, Field(gt=0, le=1000)] = 2.0
+    """Temperature T of the policy's distribution over the candidates of a prompt."""
+    candidates: Annotated[int, Field(ge=2, le=64)] = 6
+    """Candidates of a prompt at most, spread over the ranking by the weighted score, the best and the worst among them."""
+
+
 class Method(Model):
     """The training method."""
 
     cel: ClassVar[tuple[Rule, ...]] = (
         Rule("!has(self.mopo) || self.name == 'MOPO'", "mopo goes with method MOPO only", "mopo"),
+        Rule("!has(self.modpo) || self.name == 'MODPO'", "modpo goes with method MODPO only", "modpo"),
+        Rule(
+            "!has(self.orthAlign) || self.name == 'OrthAlign'",
+            "orthAlign goes with method OrthAlign only",
+            "orthAlign",
+        ),
+        Rule("!has(self.lire) || self.name == 'LIRE'", "lire goes with method LIRE only", "lire"),
+        Rule("!has(self.grpo) || self.name == 'GRPO'", "grpo goes with method GRPO only", "grpo"),
+        Rule(
+            "!has(self.reinforcePlusPlus) || self.name == 'REINFORCEPlusPlus'",
+            "reinforcePlusPlus goes with method REINFORCEPlusPlus only",
+            "reinforcePlusPlus",
+        ),
+        Rule(
+            f"!has(self.online) || self.name in {list(ONLINE)}",
+            f"online goes with methods {' and '.join(ONLINE)} only",
+            "online",
+        ),
         Rule("!has(self.groupDRO) || self.name == 'GroupDRO'", "groupDRO goes with method GroupDRO only", "groupDRO"),
         Rule(
             "!has(self.cagrad) || self.name in ['CAGrad', 'RACO']",
@@ -166,6 +220,18 @@ class Method(Model):
     """Under gram Margin: steps between two controls by the exact gradients, whose cosine is logged."""
     mopo: MOPOSettings | None = None
     """Settings of MOPO."""
+    modpo: MODPOSettings | None = None
+    """Settings of MODPO."""
+    orth_align: OrthAlignSettings | None = None
+    """Settings of OrthAlign."""
+    lire: LIRESettings | None = None
+    """Settings of LIRE."""
+    online: OnlineSettings | None = None
+    """Settings of methods that sample while they train: GRPO and REINFORCEPlusPlus."""
+    grpo: GRPOSettings | None = None
+    """Settings of GRPO."""
+    reinforce_plus_plus: REINFORCEPlusPlusSettings | None = None
+    """Settings of REINFORCEPlusPlus."""
     group_dro: Annotated[GroupDROSettings | None, Field(alias="groupDRO")] = None
     """Settings of GroupDRO."""
     cagrad: CAGradSettings | None = None
@@ -182,6 +248,8 @@ class Accepts:
     """Pair rules that it can learn from."""
     staged: bool = True
     """Whether it can train one objective after the other (regime Sequential)."""
+    simultaneous: bool = True
+    """Whether it can train all at once (regime Simultaneous)."""
     weighted: bool = True
     """Whether other weights of the objectives give another policy, so that a front of several points makes sense."""
 
@@ -199,6 +267,13 @@ ACCEPTS: dict[MethodName, Accepts] = {
     MethodName.GROUP_DRO: BALANCING,
     MethodName.CAGRAD: Accepts(SIGNED, staged=False),
     MethodName.RACO: Accepts(SIGNED, staged=False),
+    MethodName.MODPO: Accepts(SIGNED, staged=False),
+    MethodName.ORTH_ALIGN: Accepts(
+        frozenset({PairRule.STAGE_GUARD, PairRule.PER_OBJECTIVE, PairRule.DATASET}), simultaneous=False
+    ),
+    MethodName.LIRE: Accepts(frozenset({PairRule.POOL}), staged=False),
+    MethodName.GRPO: Accepts(frozenset()),
+    MethodName.REINFORCE_PLUS_PLUS: Accepts(frozenset()),
 }
 
 
@@ -226,6 +301,8 @@ def acceptance_rules() -> tuple[Rule, ...]:
     """ACCEPTS as rules of a spec with `method`, `pairs`, `regime` and `front`."""
     rules = []
     for name, accepts in ACCEPTS.items():
+        if not accepts.rules:
+            continue  # online_rules
         known = [rule.value for rule in PairRule if rule in accepts.rules]
         rules.append(
             Rule(
@@ -236,6 +313,7 @@ def acceptance_rules() -> tuple[Rule, ...]:
         )
     signed = [name.value for name, accepts in ACCEPTS.items() if accepts.rules == SIGNED]
     unstaged = [name.value for name, accepts in ACCEPTS.items() if not accepts.staged]
+    consecutive = [name.value for name, accepts in ACCEPTS.items() if not accepts.simultaneous]
     unweighted = [name.value for name, accepts in ACCEPTS.items() if not accepts.weighted]
     rules += [
         Rule(
@@ -253,6 +331,22 @@ def acceptance_rules() -> tuple[Rule, ...]:
             f"self.regime == 'Simultaneous' || !(self.method.name in {unstaged})",
             "this method looks at all objectives at once: use regime Simultaneous",
             "regime",
+        ),
+        Rule(
+            f"self.regime == 'Sequential' || !(self.method.name in {consecutive})",
+            "this method trains one objective after the other: use regime Sequential",
+            "regime",
+        ),
+        Rule(
+            "self.method.name != 'OrthAlign' || has(self.lora)",
+            "OrthAlign keeps low-rank updates apart: give lora",
+            "lora",
+        ),
+        Rule(
+            "self.method.name != 'MODPO' || self.pairs.rule != 'Dataset' || (has(self.method.modpo) && "
+            "self.method.modpo.margins == 'Implicit')",
+            "given pairs have no scores: use modpo.margins Implicit",
+            "method.modpo",
         ),
         Rule(
             f"self.front.strategy == 'Single' || !(self.method.name in {unweighted})",

@@ -47,6 +47,8 @@ def references(job: Job) -> Iterator[Reference]:
             data, evaluation = job.spec.data, job.spec.evaluation
             yield from _named("spec.data.rewriteJobRef", "RewriteJob", data.rewrite_job_ref)
             yield from _named("spec.data.rolloutJobRef", "RolloutJob", data.rollout_job_ref)
+            if job.spec.online_prompts is not None:
+                yield from _of_prompts("spec.onlinePrompts", job.spec.online_prompts)
             if evaluation is not None:
                 yield from _of_prompts("spec.evaluation.prompts", evaluation.prompts)
 

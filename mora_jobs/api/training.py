@@ -47,8 +47,19 @@ class Placement(StrEnum):
 class Columns(PairColumns):
     """Names of the columns of a preference data set."""
 
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.chosenModel) == has(self.rejectedModel)",
+            "give both chosenModel and rejectedModel, or neither",
+            "rejectedModel",
+        ),
+    )
     objective: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     """Objective that the pair is about; all of them when absent."""
+    chosen_model: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    """Model that wrote the preferred response; an empty cell is not known. A warning follows where the two differ."""
+    rejected_model: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    """Model that wrote the other response."""
 
 
 class Preferences(LabelledPairs):
@@ -146,7 +157,7 @@ class Trainer(Model):
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Optimiser steps of each training; wins over epochs."""
     per_device_batch_size: Annotated[int, Field(ge=1, le=4096)] = 4
-    """Pairs (rule Pool: single responses) in one forward pass of one worker."""
+    """Pairs (rule Pool and online methods: single responses) in one forward pass of one worker."""
     gradient_accumulation: Annotated[int, Field(ge=1, le=4096)] = 1
     """Forward passes for one optimiser step."""
     max_length: Annotated[int, Field(ge=16, le=1_000_000)] = 512
@@ -175,7 +186,7 @@ class LoRA(Model):
 
 
 class Generation(Model):
-    """Engine and sampling of evaluation; inherited from the rollout job where there is one."""
+    """Engine and sampling of evaluation and of online methods; inherited from the rollout job where there is one."""
 
     engine: Engine | None = None
     """Engine."""
@@ -184,7 +195,7 @@ class Generation(Model):
     replicas: Annotated[int, Field(ge=1, le=1024)] = 1
     """Engine replicas."""
     placement: Placement = Placement.COLOCATED
-    """Colocated uses the trainer's GPUs between trainings, Separate its own."""
+    """Colocated uses the trainer's GPUs between trainings, Separate its own. Online methods have engines beside the trainer in any case."""
 
 
 class CheckpointPolicy(Model):

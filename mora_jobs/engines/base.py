@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mora_jobs import api
 
@@ -32,6 +32,8 @@ class Sample:
     text: str
     tokens: int
     finish: str
+    ids: tuple[int, ...] = ()
+    """The tokens that were drawn, an end token among them; () where a server does not tell."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,15 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Free the model."""
+        ...
+
+
+@runtime_checkable
+class Renewable(Engine, Protocol):
+    """An engine whose model can be replaced while it runs."""
+
+    async def renew(self, models: Sequence[api.ModelRef]) -> None:
+        """Answer from `models` from now on. They differ from those before in their adapters only, and nothing is in flight."""
         ...
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mora_jobs import api
 from mora_jobs.api.inputs import EngineType
-from mora_jobs.engines.base import Engine
+from mora_jobs.engines.base import Renewable
 from mora_jobs.errors import UserError
 from mora_jobs.models import fetch
 
@@ -73,7 +73,7 @@ def environment(choice: Choice, threads: int) -> dict[str, str]:
     return quiet
 
 
-def load_engine(models: Sequence[api.ModelRef], engine: api.Engine, choice: Choice) -> Engine:
+def load_engine(models: Sequence[api.ModelRef], engine: api.Engine, choice: Choice) -> Renewable:
     """Load models that differ in their adapters only in this process. Raises UserError."""
     for model in models:
         fetch(model)  # a model that is not there is found before the seconds that the engine's imports take

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from mora_jobs import api
-from mora_jobs.engines.base import Completion, Engine, EngineInfo, Request
+from mora_jobs.engines.base import Completion, Engine, EngineInfo, Renewable, Request
 from mora_jobs.engines.choice import Choice, load_engine
 from mora_jobs.errors import UserError
 
@@ -63,6 +63,17 @@ class EngineHost:
         """Load the model. Errors come back as values: Ray would wrap an exception in a traceback of its own."""
         try:
             self._engine = await asyncio.to_thread(load_engine, *self._arguments)
+        except UserError as error:
+            return error
+        except Exception as error:
+            return Broken(_line(error))
+        return self._engine.info
+
+    async def renew(self, models: Sequence[api.ModelRef]) -> EngineInfo | UserError | Broken:
+        """Answer from `models` from now on. Errors come back as values."""
+        assert isinstance(self._engine, Renewable), "renew before start"
+        try:
+            await self._engine.renew(models)
         except UserError as error:
             return error
         except Exception as error:

@@ -9,6 +9,7 @@ nothing is kept once it has been yielded, so memory does not depend on the numbe
 """
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -24,6 +25,11 @@ from mora_jobs.engines.host import Question, Result
 from mora_jobs.engines.placement import place
 from mora_jobs.engines.replica import Replica, ready
 from mora_jobs.engines.window import Weighed
+
+
+class SyncTimeout(Exception):
+    """Engines did not take other weights in time: not a mistake in the manifest, as far as we know."""
+
 
 DEPTH = 2.0  # samples in flight, in units of what the engine draws at once: one half runs, the other half waits
 _log = logging.getLogger(__name__)
@@ -105,6 +111,28 @@ class EnginePool:
         for _, result in self._run((request, 1 if counted else request.n) for request in requests):
             assert isinstance(result, Completion)
             yield result
+
+    def renew(self, model: api.ModelRef, timeout: float) -> None:
+        """Let `model`, which differs from the one before in its adapters only, answer from now on, on all replicas.
+
+        Raises SyncTimeout when a replica has not loaded it after `timeout` seconds, UserError when it cannot be loaded.
+        """
+        if self._busy:
+            raise RuntimeError(
+                "weights are replaced between two calls: finish or close the iterator of the call before"
+            )
+        replicas = [each for each in self._replicas if isinstance(each, Replica)]
+        end = time.monotonic() + timeout
+        for replica in replicas:
+            replica.renew((model, *self._variants))
+        while late := [each for each in replicas if each.info is None]:
+            left = end - time.monotonic()
+            if left <= 0:
+                whose = f"{len(late)} of {len(replicas)} engines"
+                raise SyncTimeout(f"{whose} had not taken over the weights of the step after {timeout:g} s")
+            for replica in ready(late, left):
+                replica.receive()
+        self._model = model
 
     def option_logprobs(self, prompts: Sequence[Messages], options: Sequence[str]) -> list[list[float] | None]:
         """For each prompt log p(option | prompt) of all options, in nats; None where the engine cannot tell."""

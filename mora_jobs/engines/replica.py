@@ -1,6 +1,7 @@
 """The driver's side of one engine actor: what it holds, the one call under way, and its life after death."""
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from ray.exceptions import RayError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from mora_jobs import api
 from mora_jobs.engines.base import EngineInfo
 from mora_jobs.engines.endpoint import EndpointReplica
 from mora_jobs.engines.host import Broken, EngineHost, Result
@@ -99,6 +101,17 @@ class Replica:
         except RayError as error:
             self._die(_why(error))
 
+    def renew(self, models: Sequence[api.ModelRef]) -> None:
+        """Answer from `models` from now on; `info` is None until they are loaded. A start that is under way begins anew."""
+        self._arguments = (tuple(models), *self._arguments[1:])
+        if self.idle:
+            self.info = None
+            self._started = time.monotonic()
+            self.call = self._actor.renew.remote(models)
+        else:
+            ray.kill(self._actor)
+            self._start()
+
     def explain_wait(self) -> None:
         """Say in the log why there is no engine yet, when its start takes long."""
         waited = time.monotonic() - self._started
@@ -143,16 +156,22 @@ class Replica:
         return orphans
 
 
-def ready(replicas: Sequence[Replica] | Sequence[EndpointReplica]) -> list[Replica] | list[EndpointReplica]:
-    """Those whose call has ended; blocks until there is one."""
+def ready(
+    replicas: Sequence[Replica] | Sequence[EndpointReplica], patience: float = math.inf
+) -> list[Replica] | list[EndpointReplica]:
+    """Those whose call has ended; blocks until there is one, or for `patience` seconds, after which there may be none."""
+    end = time.monotonic() + patience
     calls = {each.call: each for each in replicas if isinstance(each, Replica) and each.call is not None}
     if not calls:
         return [each for each in replicas if isinstance(each, EndpointReplica) and each.call is not None]
     while True:
-        first, rest = ray.wait(list(calls), num_returns=1, timeout=60)
+        left = max(0.0, end - time.monotonic())
+        first, rest = ray.wait(list(calls), num_returns=1, timeout=min(60, left))
         if first:
             more, _ = ray.wait(rest, num_returns=len(rest), timeout=0) if rest else ([], [])
             return [calls[call] for call in first + more]
+        if left <= 60:
+            return []
         for replica in calls.values():
             replica.explain_wait()
 

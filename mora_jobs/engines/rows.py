@@ -74,7 +74,7 @@ class Row:
         return None
 
     def _sample(self, text: str, finish: str) -> Sample:
-        return Sample(text, len(self.tokens), finish)
+        return Sample(text, len(self.tokens), finish, tuple(self.tokens))
 
     def _stopped(self) -> str | None:
         """The text before the first stop text, when there is one by now."""

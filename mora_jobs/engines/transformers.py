@@ -25,7 +25,7 @@ from mora_jobs.engines.prompting import Prompting, PromptRefused
 from mora_jobs.engines.rows import Job, Row
 from mora_jobs.engines.slots import Slots, prefill, suits
 from mora_jobs.errors import UserError
-from mora_jobs.models import fetch, load_causal_lm, load_tokenizer
+from mora_jobs.models import fetch, forget_copies, load_causal_lm, load_tokenizer
 
 CACHE_BYTES = 4 * 2**30  # what the slots' keys and values may take …
 USUAL_TOKENS = 1024  # … when rows are so long
@@ -81,6 +81,12 @@ class TransformersEngine:
         self._incoming.put(lambda: _answer(future, lambda: self._option_logprobs(messages, options)))
         return await asyncio.wrap_future(future)
 
+    async def renew(self, models: Sequence[api.ModelRef]) -> None:
+        """Load the first of other models; the others when they are asked for."""
+        future: Future[None] = Future()
+        self._incoming.put(lambda: _answer(future, lambda: self._renew(models)))
+        await asyncio.wrap_future(future)
+
     async def close(self) -> None:
         """End the thread; what is in flight is cancelled."""
         self._incoming.put(None)
@@ -96,6 +102,12 @@ class TransformersEngine:
             self._model = self._load(variant)
             self._slots = self._find_slots()
             self._variant = variant
+
+    def _renew(self, models: Sequence[api.ModelRef]) -> None:
+        before, self._variants = self._variants, [fetch(model) for model in models]
+        self._variant = None
+        self._switch(0)
+        forget_copies(before, self._variants)
 
     def _all_free(self) -> list[int]:
         return list(range(self._slots.count if self._slots else 0))[::-1]

@@ -28,7 +28,7 @@ from mora_jobs.engines.arguments import check_settings, vllm_arguments
 from mora_jobs.engines.base import Completion, EngineInfo, Messages, Request, Sample
 from mora_jobs.engines.prompting import Prompting, PromptRefused
 from mora_jobs.errors import UserError
-from mora_jobs.models import LocalModel, combined_adapter, fetch, load_tokenizer
+from mora_jobs.models import LocalModel, combined_adapter, fetch, forget_copies, load_tokenizer
 
 FINISH = {"stop": "Stop", "length": "Length"}
 
@@ -45,7 +45,8 @@ class VLLMEngine:
         local = variants[0]
         rank = max(sum(int(each.config.get("r", 0)) for each in variant.adapters) for variant in variants)
         arguments = vllm_arguments(engine, local, _quantized(local), gpus=gpus, rank=rank)
-        self._loras = [_lora(number, variant) for number, variant in enumerate(variants, 1)]
+        self._variants, self._numbers = variants, itertools.count(1)
+        self._loras = [_lora(next(self._numbers), variant) for variant in variants]
         if rank and not gpus:
             cpu_lora.use_one_adapter_at_a_time()
         tokenizer = load_tokenizer(local)
@@ -90,7 +91,8 @@ class VLLMEngine:
         for each in sorted(output.outputs, key=lambda one: one.index):
             if each.finish_reason not in FINISH:
                 raise RuntimeError(f"vLLM ended a sample with {each.finish_reason!r}")
-            samples.append(Sample(each.text, len(each.token_ids), FINISH[each.finish_reason]))
+            ids = tuple(each.token_ids)
+            samples.append(Sample(each.text, len(ids), FINISH[each.finish_reason], ids))
         return Completion(request.id, len(ids), tuple(samples * request.n if greedy else samples))
 
     async def option_logprobs(self, messages: Messages, options: Sequence[str]) -> list[float]:
@@ -109,6 +111,14 @@ class VLLMEngine:
         asked = [self._following(prompt, begin, sorted(tokens)) for begin, tokens in following.items()]
         scores = dict(zip(following, await asyncio.gather(*asked), strict=True))
         return [sum(scores[tuple(tail[:end])][token] for end, token in enumerate(tail)) for tail in tails]
+
+    async def renew(self, models: Sequence[api.ModelRef]) -> None:
+        """Load other adapters in place of those before. A number of its own keeps an adapter's cached prefixes apart."""
+        before, self._variants = self._variants, [await asyncio.to_thread(fetch, model) for model in models]
+        self._loras = [_lora(next(self._numbers), variant) for variant in self._variants]
+        for lora in filter(None, self._loras):
+            await self._core.load(lora)
+        forget_copies(before, self._variants)
 
     async def close(self) -> None:
         """End the engine."""
@@ -139,6 +149,10 @@ class _OwnProcess:
         outputs = self._engine.generate({"prompt_token_ids": ids}, parameters, name, lora_request=lora)
         return [output async for output in outputs][-1]  # FINAL_ONLY: there is one
 
+    async def load(self, lora: LoRARequest) -> None:
+        """Load an adapter; it takes the place of the one that was used least lately."""
+        await self._engine.add_lora(lora)
+
     async def close(self) -> None:
         self._engine.shutdown()
 
@@ -158,6 +172,12 @@ class _Stepped:
         future: Future[Any] = Future()
         self._incoming.put((future, name, ids, parameters, lora))
         return await asyncio.wrap_future(future)
+
+    async def load(self, lora: LoRARequest) -> None:
+        """Load an adapter; it takes the place of the one that was used least lately."""
+        future: Future[Any] = Future()
+        self._incoming.put((future, "", [], None, lora))
+        await asyncio.wrap_future(future)
 
     async def close(self) -> None:
         self._incoming.put(None)
@@ -200,6 +220,12 @@ class _Stepped:
             if item is None:
                 return False
             future, name, ids, parameters, lora = item
+            if parameters is None:
+                try:
+                    _settle(future, engine.add_lora(lora))
+                except Exception as error:
+                    _settle(future, error=error)
+                continue
             try:
                 engine.add_request(name, {"prompt_token_ids": ids}, parameters, lora_request=lora)
             except ValueError as error:  # refused before it entered the engine

@@ -42,6 +42,8 @@ def demand(job: api.Job, there: Capacity) -> Capacity:
         processes, gpus = 1, _per_engine(spec.rewriter.engine)
     else:
         processes = gpus = spec.trainer.nodes * spec.trainer.workers_per_node
+        if spec.online_prompts is not None:  # engines beside the trainer
+            gpus += spec.generation.replicas * _per_engine(spec.generation.engine or api.Engine())
     return Capacity(processes, gpus) if there.gpus else Capacity(max(2, processes))
 
 

@@ -82,14 +82,14 @@ def check_prompts(steps: Iterable[Step]) -> None:
 
     for step in steps:
         spec = step.resolved.job.spec
+        files: list[api.Prompts | None] = []
         if isinstance(spec, api.RolloutSpec):
-            prompts = spec.prompts
-        elif isinstance(spec, api.AlignmentSpec) and spec.evaluation is not None:
-            prompts = spec.evaluation.prompts
-        else:
-            continue
-        if prompts.uri is not None and prompts.uri.startswith(FILE):
-            digest_prompts(prompts, step.resolved)
+            files = [spec.prompts]
+        elif isinstance(spec, api.AlignmentSpec):
+            files = [spec.evaluation and spec.evaluation.prompts, spec.online_prompts]
+        for prompts in files:
+            if prompts is not None and prompts.uri is not None and prompts.uri.startswith(FILE):
+                digest_prompts(prompts, step.resolved)
 
 
 def fingerprint(job: api.Job) -> str:

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mora_jobs.artifacts.remote_files import cache_folder
 from mora_jobs.errors import UserError
 from mora_jobs.models.cache import made_once
 from mora_jobs.models.local_model import ADAPTER_CONFIG, ADAPTER_WEIGHTS, LocalAdapter, LocalModel
@@ -25,6 +28,14 @@ def combined_adapter(local: LocalModel) -> Path | None:
         _check_plain(adapter)
     key = hashlib.sha256("\n".join(each.digest for each in local.adapters).encode()).hexdigest()[:40]
     return made_once("adapters", key, lambda folder: _stack(local, folder))
+
+
+def forget_copies(before: Iterable[LocalModel], after: Iterable[LocalModel]) -> None:
+    """Remove the cached copies of adapters from remote stores that `before` had and `after` has no longer."""
+    kept = {adapter.path for local in after for adapter in local.adapters}
+    for path in {adapter.path for local in before for adapter in local.adapters} - kept:
+        if cache_folder() in path.parents:
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _stack(local: LocalModel, folder: Path) -> None:

@@ -27,6 +27,7 @@ KNOWN: tuple[tuple[str, str, ExitClass, str], ...] = (
     (r"ActorDiedError", r"running low on memory", ExitClass.APP, "OutOfMemory"),
     (r"OutOfDiskError", r"", ExitClass.INFRA, "OutOfDisk"),
     (r"StoreUnavailable", r"", ExitClass.INFRA, "StoreUnavailable"),
+    (r"SyncTimeout", r"", ExitClass.INFRA, "WeightSyncTimeout"),
     (r"NodeDiedError|LocalRayletDiedError|OwnerDiedError", r"", ExitClass.INFRA, "NodeLost"),
     (r"ObjectLostError|ObjectFetchTimedOutError|ObjectReconstructionFailedError", r"", ExitClass.INFRA, "ObjectLost"),
     (r"ActorDiedError|ActorUnavailableError|RayActorError|WorkerCrashedError", r"", ExitClass.INFRA, "WorkerLost"),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mora_jobs import api
+from mora_jobs.align.sides import SHORTCUT, Sides
 from mora_jobs.artifacts.document import read_json
 from mora_jobs.artifacts.store import Store
 from mora_jobs.errors import UserError
@@ -22,6 +23,12 @@ from mora_jobs.report.style import Chart, as_number
 
 OVERALL = "overall"
 TRAINER_STATE = "trainer_state.json"  # of a checkpoint, as transformers writes it
+WRITERS = {
+    Sides.SELF_GENERATED: "both the model that is aligned",
+    Sides.ONE_MODEL: "both one other model",
+    Sides.TWO_MODELS: "different models",
+    Sides.UNKNOWN: "not known",
+}
 MOST_INTERVALS = 64  # policies whose means get intervals; each costs a resampling
 
 
@@ -64,6 +71,10 @@ class AlignmentSection:
     prompts: int
     left_out: int
     pairs: dict[str, Any] | None
+    writers: dict[str, int]
+    """Pairs by who wrote their two sides, in words."""
+    shortcut: float
+    """AUC of the probe that is worth a warning."""
     gains: Chart | None
     fronts: list[Chart]
     trainings: list[Chart]
@@ -81,6 +92,7 @@ def alignment_section(job: api.AlignmentJob, status: api.AlignmentStatus, store:
     others = list(dict.fromkeys(name for p in document.get("points", []) for name in p.get("otherRewards", {})))
     stages = [stage.to_dict() for stage in status.stages] or document.get("stages", [])
     base = next((p for p in document.get("points", []) if p["name"] == BASE), None)
+    pairs = document.get("pairs") or (read_json(store, "pairs.json") if store else None)
     gains = [Gain.of(o.name, o.points, *(o.ci or ())) for o in status.objectives]
     return AlignmentSection(
         status=status,
@@ -93,7 +105,9 @@ def alignment_section(job: api.AlignmentJob, status: api.AlignmentStatus, store:
         base_hypervolume=_base_volume(front, document),
         prompts=len(document.get("prompts", [])),
         left_out=document.get("promptsLeftOut", 0),
-        pairs=document.get("pairs") or (read_json(store, "pairs.json") if store else None),
+        pairs=pairs,
+        writers={WRITERS[Sides(who)]: count for who, count in (pairs or {}).get("sides", {}).items() if count},
+        shortcut=SHORTCUT,
         gains=gain_charts.intervals({"": gains}, "points of 100", digits=1),
         fronts=_fronts(front, document),
         trainings=training_charts.trainings(_histories(store)) if store else [],

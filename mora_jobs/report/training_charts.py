@@ -74,7 +74,8 @@ def _by_step(
             ax.plot(
                 steps[window - 1 :], smooth, color=colour, label=short(name, 16) if len(names) <= MOST_NAMED else None
             )
-        if title == "loss":
+        # Where a pair's logistic loss starts; other methods and losses start elsewhere.
+        if title == "loss" and any(values.size and abs(values[0] - math.log(2)) < 0.05 for _, values in series):
             ax.axhline(math.log(2), color=MUTED, linewidth=1, linestyle=":")
             ax.annotate("ln 2", (1, math.log(2)), xycoords=("axes fraction", "data"), xytext=(-2, 2), fontsize=7.5,
                         textcoords="offset points", ha="right", color=MUTED,

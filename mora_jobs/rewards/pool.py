@@ -36,12 +36,14 @@ class RewardPool:
         import_paths: Sequence[str] = (),
         credentials: Sequence[api.Credential] = (),
         batch_items: int = BATCH_ITEMS,
+        gpus: float | None = None,
     ) -> None:
+        """`gpus`: how many of the cluster's GPUs the models may take; all of them when None."""
         self.names = [reward.name for reward in rewards]
         self._groups = groups(rewards)
         self._import_paths = [os.path.abspath(path) for path in import_paths]
         self._credentials = list(credentials)
-        self._batch_items = batch_items
+        self._batch_items, self._gpus = batch_items, gpus
         self.workers: list[Workers] = []
 
     def __enter__(self) -> Self:
@@ -53,7 +55,7 @@ class RewardPool:
             models = sum(group[0].classifier is not None for group in self._groups)
             for group in self._groups:
                 if group in remote:
-                    self.workers.append(Actors(group, self._import_paths, models, len(remote)))
+                    self.workers.append(Actors(group, self._import_paths, models, len(remote), self._gpus))
                 else:
                     self.workers.append(Threads(load(group, self._import_paths, self._credentials), group))
             for worker in self.workers:

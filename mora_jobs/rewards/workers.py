@@ -65,9 +65,18 @@ class Threads:
 class Actors:
     """Rewards that compute: actors, each with a model or a callable of its own."""
 
-    def __init__(self, group: Sequence[api.Reward], import_paths: Sequence[str], models: int, actors: int) -> None:
+    def __init__(
+        self,
+        group: Sequence[api.Reward],
+        import_paths: Sequence[str],
+        models: int,
+        actors: int,
+        most_gpus: float | None = None,
+    ) -> None:
+        """`models` and `actors` of the job share its GPUs (at most `most_gpus` of them) and CPUs."""
         self.label = ", ".join(reward.name for reward in group)
         gpus, cpus = total("GPU"), total("CPU")
+        gpus = gpus if most_gpus is None else max(0.0, min(gpus, most_gpus))
         if group[0].classifier is None:
             share, self.size = 0.0, int(max(1, min(8, cpus // (2 * actors))))
         else:

@@ -1,7 +1,7 @@
 """What a method is. Each method is one small file beside this one that says what it minimises, and how it weighs objectives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
@@ -72,11 +72,14 @@ class Method(ABC):
         """
         return np.where(present, self.weights, 0.0)
 
+    uses_reference: ClassVar[bool] = True
+    """Whether reference log-probabilities are needed."""
     lag_steps: int | None = None
     """Steps between two calls of `refresh`; None for never."""
 
-    def prepare(self, examples: Sequence[Example]) -> None:  # noqa: B027  # most methods need to know nothing of the data
-        """Look at the training data, with reference log-probabilities. UserError when the method cannot work with it."""
+    def prepare(self, examples: list[Example]) -> list[Example]:
+        """What of the training data the method trains on, in its order. UserError when it cannot work with it."""
+        return examples
 
     def refresh(self, lagged: Floats | None) -> None:  # noqa: B027
         """Called every `lag_steps` steps with the log-probabilities [N] of the data's responses under the policy of

@@ -15,7 +15,7 @@ leaves open). The loss is not ln 2 at the start: it is −E[ρ log π_ref].
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -40,13 +40,14 @@ class MOPO(Method):
         self.lag_steps = self.settings.lag_steps
         self._names, self._primary = objectives, primary
 
-    def prepare(self, examples: Sequence[Example]) -> None:
+    def prepare(self, examples: list[Example]) -> list[Example]:
         self.candidates = Candidates.of_examples(examples, self._names, self._primary, self.settings)
         self.candidates.check()
         self._bounds = self.candidates.bounds
         self._original = np.array([example.reference[0] for example in examples])
         self._pools = self.candidates.pools
         self._solve()
+        return examples
 
     def losses(self, answers: Answers) -> Tensor:
         assert answers.index is not None

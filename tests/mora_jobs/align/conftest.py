@@ -171,4 +171,5 @@ def _pair(chance: random.Random, index: int, signs: list[int]) -> dict[str, Any]
         "rejected_ended": bool(index % 2),
         "signs": signs,
         "strength": 1.0,
+        "gaps": [0.2 * sign for sign in signs],
     }

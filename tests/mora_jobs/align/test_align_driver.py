@@ -102,17 +102,17 @@ def in_this_process(monkeypatch):
     )
 
 
-def test_a_soup_without_engines(make_job, tmp_path, monkeypatch, in_this_process):
-    check_soup(make_job, tmp_path, monkeypatch)
+def test_a_soup_without_engines(make_job, tmp_path, caplog, in_this_process):
+    check_soup(make_job, tmp_path, caplog)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_local")
-def test_a_soup_with_engines_and_ray(make_job, tmp_path, monkeypatch):
-    check_soup(make_job, tmp_path, monkeypatch)
+def test_a_soup_with_engines_and_ray(make_job, tmp_path, caplog):
+    check_soup(make_job, tmp_path, caplog)
 
 
-def check_soup(make_job, tmp_path, monkeypatch) -> None:
+def check_soup(make_job, tmp_path, caplog) -> None:
     """Trained, measured, and nothing done again that is there."""
     spec = {"front": {"strategy": "RewardedSoup", "points": 3}}
     spec["trainer"] = {"precision": "FP32", "perDeviceBatchSize": 2, "maxSteps": 2, "learningRate": 0.01}
@@ -123,6 +123,8 @@ def check_soup(make_job, tmp_path, monkeypatch) -> None:
     assert [point["name"] for point in found["points"]] == names
     assert found["prompts"] == ["h0", "h1", "h2"]
     assert found["referencePoint"] == [0, 0]
+    assert found["pairs"]["sides"] == {"OneModel": found["pairs"]["pairs"]}
+    assert "they are off-policy" in caplog.text
     assert [objective.name for objective in result.objectives] == ["helpful", "harmless", "overall", "judge"]
     assert float(result.pareto.hypervolume) == pytest.approx(found["hypervolume"], rel=1e-5)
     assert {point.name for point in result.pareto.front} <= set(names)

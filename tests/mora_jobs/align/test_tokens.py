@@ -23,6 +23,7 @@ def row(name="p", chosen="bread is good", rejected="no", ended=(True, True), tex
         "chosen_ended": ended[0],
         "rejected_ended": ended[1],
         "signs": [1, 0],
+        "gaps": [0.4, None],
     }
 
 

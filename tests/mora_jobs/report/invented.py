@@ -18,6 +18,7 @@ from mora_jobs.artifacts.store import Store
 from mora_jobs.artifacts.table import Table
 from mora_jobs.generation.schemas import ANALYSIS, FINAL_PROMPTS, ROLLOUTS, scores_schema
 from mora_jobs.local.workdir import Workdir
+from mora_jobs.rewards.aggregation import Weighting
 from mora_jobs.rewards.calibration import Calibration
 from mora_jobs.rewrite import gains
 from mora_jobs.rewrite.bench import Bench
@@ -104,10 +105,10 @@ class Experiment:
             return job
         calibration = Calibration.fit({reward: column(scores, reward) for reward in rewards}, set())
         write_json(store, "calibration.json", calibration.to_json())
-        weights = dict.fromkeys(rewards, 1 / len(rewards))
-        write_json(store, "weights.json", {"weights": weights, "entropies": {}})
+        weighting = Weighting(dict.fromkeys(rewards, 1 / len(rewards)))
+        weighting.write(store, "Uniform")
         found, curves = analyse(store, list(rewards), samples, job.spec.isolation, scores, calibration)
-        result = summarise(job.spec, rollouts, scores, calibration, weights, {}, found, curves)
+        result = summarise(job.spec, rollouts, scores, calibration, weighting, found, curves)
         write_json(store, "status.json", result.to_dict())
         complete(store, {"rollouts": rollouts.digest(), "scores": scores.digest()})
         self._report(job, result.to_dict(), "Complete", resolved)
@@ -204,6 +205,8 @@ class Experiment:
             "pairs": 3 * prompts,
             "signed": dict.fromkeys(objectives, 2 * prompts),
             "withoutPairs": {"SmallGap": 2},
+            "sides": {"SelfGenerated": 2 * prompts, "TwoModels": prompts},
+            "separability": {name: {"auc": 0.953 - 0.4 * k, "pairs": 40} for k, name in enumerate(objectives[:2])},
         }
         pairs |= {"classes": {"MultiReward": {"prompts": prompts, "withPairs": prompts - 2, "pairs": 3 * prompts}}}
         if until == "Training":

@@ -137,3 +137,12 @@ def test_stages_show_what_was_forgotten(experiment: Experiment) -> None:
     assert "Forgetting matrix" in page.text
     forgetting = next(image["alt"] for image in page.all("img") if "before training and after" in image["alt"])
     assert "after helpful, after harmless" in forgetting
+
+
+def test_pairs_say_who_wrote_them_and_how_well_a_probe_tells_their_sides_apart(experiment: Experiment) -> None:
+    experiment.alignment(REWARDS[:2], 2, steps=0)
+    text = " ".join(report(experiment).text.split())
+    assert "Who wrote the two sides: both the model that is aligned (48), different models (24)." in text
+    assert "helpfulshortcut?400.953" in text
+    assert "harmless400.553" in text
+    assert "0.5 is chance. Near 1, training can learn what the probe sees" in text
