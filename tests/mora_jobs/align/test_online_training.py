@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from online_here import REPLACED, online_task, without_ray
+from online_here import REPLACED, SCORES, online_task, without_ray
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
@@ -139,12 +139,12 @@ def test_a_share_of_missing_scores_is_logged(make):
     assert all(np.isfinite(row["loss"]) for row in log)
 
 
-def test_a_higher_reward_is_learned(make, monkeypatch):
-    """Of a thousand ways to say something, those with few distinct letters are rewarded."""
-    monkeypatch.setitem(rollouts.RewardPool.score.__globals__["SCORES"], "helpful", lambda text: len(set(text)) / 20)
-    log = run(make("job", METHODS["GRPO"] | {"beta": 0.001}, (1.0,), trainer=trainer(14, 8, 2, warmupRatio=0.0)))
+def test_what_is_rewarded_becomes_more_likely(make, monkeypatch):
+    """Many different letters are rewarded, with hardly any pull to the reference."""
+    monkeypatch.setitem(SCORES, "helpful", lambda text: len(set(text)) / 20)
+    log = run(make("job", METHODS["GRPO"] | {"beta": 0.001}, (1.0,), trainer=trainer(24, 8, 2, warmupRatio=0.0)))
     rewards = [row["reward/helpful"] for row in log]
-    assert np.mean(rewards[-4:]) > np.mean(rewards[:4]) + 0.03
+    assert np.mean(rewards[-6:]) > np.mean(rewards[:6]) + 0.05
 
 
 def test_prompts_that_leave_no_room_are_named(make):
