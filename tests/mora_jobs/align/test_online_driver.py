@@ -54,7 +54,11 @@ def make_job(make_rollouts, tiny_model, tmp_path):
 
 @pytest.mark.usefixtures("ray_local")
 @pytest.mark.parametrize(
-    "method", [{"name": "GRPO"}, {"name": "REINFORCEPlusPlus", "reinforcePlusPlus": {"baseline": True}}]
+    "method",
+    [
+        {"name": "GRPO"},
+        pytest.param({"name": "REINFORCEPlusPlus", "reinforcePlusPlus": {"baseline": True}}, marks=pytest.mark.slow),
+    ],
 )
 def test_from_prompts_to_a_front(make_job, method):
     resolved = make_job(method=method)

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from mora_jobs import api
 from mora_jobs.engines.base import Completion, EngineInfo, Request, request_seed
 from mora_jobs.engines.host import Broken, EngineHost
-from mora_jobs.engines.pool import EnginePool
+from mora_jobs.engines.pool import EnginePool, SyncTimeout
 from mora_jobs.engines.replica import EngineDied
 from mora_jobs.errors import UserError
+from mora_jobs.progress.exits import describe
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 SAMPLING = api.Sampling(max_tokens=12, temperature=0.9, top_k=40)
@@ -177,3 +181,48 @@ def test_an_engine_that_breaks_is_replaced(model: api.ModelRef, monkeypatch: pyt
     monkeypatch.setattr("mora_jobs.engines.replica.EngineHost", Fragile)
     with EnginePool(model, ENGINE, SAMPLING) as pool:
         assert len(by_id(list(pool.generate(requests(20, n=1))))) == 20
+
+
+@pytest.fixture(scope="module")
+def adapted(model: api.ModelRef, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[api.ModelRef]:
+    """The model with one of two adapters that do something."""
+    torch.manual_seed(3)
+    found = []
+    for number in range(2):
+        folder = tmp_path_factory.mktemp("renewed") / f"step-{number}"
+        policy = get_peft_model(
+            AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(r=4, target_modules="all-linear")
+        )
+        with torch.no_grad():
+            for name, parameter in policy.named_parameters():
+                if "lora_B" in name:
+                    parameter.normal_()
+        policy.save_pretrained(folder)
+        found.append(model.with_changes(adapters=[api.Adapter(name="policy", uri=f"file://{folder}")]))
+    return found
+
+
+def test_renewed_engines_answer_as_engines_that_began_so(adapted: list[api.ModelRef]) -> None:
+    with EnginePool(adapted[1], ENGINE, SAMPLING) as fresh:
+        expected = by_id(list(fresh.generate(requests(6))))
+    with EnginePool(adapted[0], ENGINE, SAMPLING) as made:
+        before = by_id(list(made.generate(requests(6))))
+        made.renew(adapted[1], 60)
+        assert by_id(list(made.generate(requests(6)))) == expected
+        assert before != expected
+        kill_engine(made)  # one that is started again takes the newest weights
+        assert by_id(list(made.generate(requests(6)))) == expected
+        with pytest.raises(
+            SyncTimeout, match=r"1 of 1 engines had not taken over the weights of the step after 0\.001 s"
+        ):
+            made.renew(adapted[0], 0.001)
+
+
+def test_samples_name_the_tokens_that_were_drawn(expected: dict[str, Completion]) -> None:
+    for completion in expected.values():
+        assert all(len(sample.ids) == sample.tokens for sample in completion.samples)
+
+
+def test_weights_that_come_too_late_are_a_fault_of_the_infrastructure() -> None:
+    record = describe(SyncTimeout("1 of 1 engines"))
+    assert (record.class_, record.reason) == (api.ExitClass.INFRA, "WeightSyncTimeout")

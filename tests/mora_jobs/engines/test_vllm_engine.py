@@ -138,3 +138,25 @@ def test_adapters_are_in_force_and_variants_answer_from_one_engine(tiny_model: P
     ]  # half a character at the end
     assert texts[:4] == texts[12:]
     assert texts[:4] != texts[4:8] != texts[8:12]
+
+
+def test_a_renewed_engine_answers_with_other_adapters(tiny_model: Path, adapters: list[Path]) -> None:
+    greedy = SAMPLING.with_changes(temperature=0.0, max_tokens=8)
+    # Both ranks fit what the engine was made for: the larger one comes first.
+    first, second = (model(tiny_model, each) for each in adapters[::-1])
+    requests = [request(i, n=1) for i in range(4)]
+
+    def texts(pool: EnginePool) -> list[str]:
+        found = {each.id: each.samples[0].text for each in pool.generate(requests)}
+        return [found[each.id].rstrip("�") for each in requests]
+
+    async def ask(made: TransformersEngine) -> Any:
+        answers = [await made.generate(each, greedy) for each in requests]
+        return [each.samples[0].text.rstrip("�") for each in answers]
+
+    with EnginePool(first, engine("VLLM"), greedy) as pool:
+        before = texts(pool)
+        pool.renew(second, 120)
+        assert texts(pool) == transformers([second], ask) != before
+        pool.renew(first, 120)
+        assert texts(pool) == before
