@@ -91,8 +91,8 @@ class VLLMEngine:
         for each in sorted(output.outputs, key=lambda one: one.index):
             if each.finish_reason not in FINISH:
                 raise RuntimeError(f"vLLM ended a sample with {each.finish_reason!r}")
-            ids = tuple(each.token_ids)
-            samples.append(Sample(each.text, len(ids), FINISH[each.finish_reason], ids))
+            drawn = tuple(each.token_ids)
+            samples.append(Sample(each.text, len(drawn), FINISH[each.finish_reason], drawn))
         return Completion(request.id, len(ids), tuple(samples * request.n if greedy else samples))
 
     async def option_logprobs(self, messages: Messages, options: Sequence[str]) -> list[float]:

@@ -75,6 +75,17 @@ def test_the_same_seed_draws_the_same(pool: EnginePool) -> None:
     assert runs[0] == runs[1]
 
 
+def test_prompts_have_as_many_tokens_as_with_transformers(pool: EnginePool, tiny_model: Path) -> None:
+    requests = [request(0), request(1, text="Rate {}"), request(2, n=1, text="Why is number {} not a prime? Tell me.")]
+
+    async def ask(other: TransformersEngine) -> list[Completion]:
+        return [await other.generate(each, SAMPLING) for each in requests]
+
+    wanted = {each.id: each.prompt_tokens for each in transformers([model(tiny_model)], ask)}
+    assert {each.id: each.prompt_tokens for each in pool.generate(requests)} == wanted
+    assert len(set(wanted.values())) == 3
+
+
 def test_a_prompt_that_is_too_long_fails_alone(pool: EnginePool) -> None:
     long = request(99, text="bake bread " * 600)
     found: dict[str, Completion] = {each.id: each for each in pool.generate([request(0), long])}
