@@ -40,7 +40,7 @@ def other_value(value: Any, node: dict[str, Any]) -> Iterator[Any]:
     elif isinstance(value, bool):
         yield not value
     elif isinstance(value, int | float):
-        yield from (value + 1, value - 1, value / 2)
+        yield from (other for other in (value + 1, value - 1, value / 2, value + 0.25) if other != value)
     elif isinstance(value, str):
         yield from (f"{value}x", f"{value}1", f"1{value}", value.replace("container_t", "container_kvm_t"))
 
@@ -63,14 +63,14 @@ def valid(document: dict[str, Any]) -> bool:
 def fields(documents: dict[str, dict[str, Any]], kind: str) -> Iterator[tuple[dict[str, Any], Path, Any, Any, bool]]:
     """Every field of a kind once: the document it stands in, path, value, schema, whether it can be taken away.
 
-    Entries of a list count once. Below five levels, fields of one name in one part of the spec are of one type, too.
+    Entries of a list count once, and a map without keys says nothing of one that has some. Below five levels, fields of one name in one part of the spec are of one type, too.
     """
     seen = set()
     for name, document in documents.items():
         for path, value, node, optional in spec_nodes(document) if name.startswith(f"{kind}/") else ():
             names = [part for part in path if not isinstance(part, int)]
             same = (*path[:2], *names[-2:]) if len(names) > 5 else tuple(names)
-            if (same, isinstance(path[-1], int)) not in seen:
+            if value != {} and (same, isinstance(path[-1], int)) not in seen:
                 seen.add((same, isinstance(path[-1], int)))
                 yield document, path, value, node, optional
 

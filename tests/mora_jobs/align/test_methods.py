@@ -12,6 +12,7 @@ from tabular import Table, method
 from mora_jobs.align.methods import Method, Needs
 from mora_jobs.align.solvers.min_norm import min_norm
 from mora_jobs.api.methods import ACCEPTS, MethodName
+from mora_jobs.api.online import ONLINE
 
 BALANCED = ["MGDA", "MGDANormalised", "MGDADecoupled", "GroupDRO", "CAGrad", "RACO"]
 PAIRWISE = ["DPO", *BALANCED]
@@ -38,7 +39,11 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("name", list(MethodName))
+OFFLINE = [name for name in MethodName if name not in ONLINE]
+"""Methods on given responses; those that sample have trainers of their own (test_online_training.py)."""
+
+
+@pytest.mark.parametrize("name", OFFLINE)
 def test_every_method_of_the_api_can_be_made_and_accepts_something(name):
     made = method(name, 2)
     assert len(made.objectives) == len(made.weights)
@@ -180,6 +185,6 @@ def test_cagrad_without_a_radius_is_the_weighted_sum():
 
 
 def test_only_methods_that_compare_gradients_ask_for_them():
-    assert {name for name in MethodName if method(name, 2).needs is Needs.GRAM} == {
+    assert {name for name in OFFLINE if method(name, 2).needs is Needs.GRAM} == {
         "MGDA", "MGDANormalised", "MGDADecoupled", "CAGrad", "RACO",
     }  # fmt: skip
