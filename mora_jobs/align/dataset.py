@@ -31,19 +31,14 @@ class PairSource:
         self.pooled = spec.pairs.rule is PairRule.POOL
         self.sources = [] if spec.pairs.rule is PairRule.DATASET else sources
         for source in self.sources:
-            unknown = [name for name in self.objectives if name not in source.rewards]
-            if unknown:
-                raise UserError(
-                    f"spec.objectives[{unknown[0]}]",
-                    f"RolloutJob/{source.name} has no such reward, it has {', '.join(source.rewards)}",
-                    "use one of its rewards",
-                )
+            source.require(self.objectives)
 
     def survey(self) -> Yield:
-        """Go through all pairs without keeping them. UserError when there is none, or an objective is constant."""
+        """Go through all pairs without keeping them. UserError when there is none, an objective is constant, or no policy over
+        the pools meets the bounds of MOPO."""
         account = Yield()
-        for _ in self.rows(account):
-            pass
+        bounded = self.spec.method.name is MethodName.MOPO
+        scores = [np.asarray(row["scores"]) for row in self.rows(account) if bounded]
         if not account.pairs.total():
             what = "candidate" if self.pooled else "pair"
             raise UserError(
@@ -57,15 +52,10 @@ class PairSource:
                         f"none of the {account.pairs.total()} pairs is about it",
                         "lower pairs.minGap, or leave the objective out",
                     )
-        if self.spec.method.name is MethodName.MOPO:
-            self._check_bounds()
+        if bounded:
+            settings, primary = self.spec.method.mopo or MOPOSettings(), self.spec.primary or self.objectives[0]
+            Candidates.of_scores(scores, self.objectives, primary, settings).check()
         return account
-
-    def _check_bounds(self) -> None:
-        """UserError when no policy over the pools meets the bounds of MOPO."""
-        settings = self.spec.method.mopo or MOPOSettings()
-        scores = (np.asarray(row["scores"]) for row in self.rows(Yield()))
-        Candidates.of_scores(scores, self.objectives, self.spec.primary or self.objectives[0], settings).check()
 
     def commit(self, store: Store) -> Table:
         """All pairs, or all pools, as the table of that name; goes on where an earlier attempt stopped."""
@@ -104,8 +94,9 @@ class PairSource:
         found: dict[str, dict[str, Any]] = {}
         if not self.pooled:
             seed, columns = self.spec.trainer.seed, ["id", "messages", "chosen", "rejected", "signs"]
-            for index, name in enumerate(self.objectives):
-                measured = separability(contrasts(pairs.rows(columns), index, seed), seed)
+            sampled = contrasts(pairs.rows(columns), len(self.objectives), seed)
+            for name, own in zip(self.objectives, sampled, strict=True):
+                measured = separability(own, seed)
                 if measured is not None:
                     found[name] = dataclasses.asdict(measured)
         return (surveyed or self.survey()).to_json() | {"separability": found}
@@ -113,7 +104,7 @@ class PairSource:
     def pools(self, source: RolloutSource, account: Yield) -> Iterator[Pool]:
         """The source's pools that may be trained on."""
         for pool in source.pools(self.spec.pairs.keep_original_share, self.spec.trainer.seed):
-            if self.held_out.forbids(pool):
+            if self.held_out.forbids(pool.source, pool.original, pool.messages[-1]["content"]):
                 account.prompts[pool.kind] += 1
                 account.without["HeldOut"] += 1
             elif len(self.sources) > 1:

@@ -14,7 +14,7 @@ from mora_jobs.align.gains import Results
 from mora_jobs.align.heldout import held_out
 from mora_jobs.align.online.prompts import OnlineSource
 from mora_jobs.align.plan import BASE, Plan, make_plan, objective_weights
-from mora_jobs.align.points import hand_over, snapshot_model
+from mora_jobs.align.points import hand_over
 from mora_jobs.align.pools import RolloutSource, rollout_sources
 from mora_jobs.align.sides import warnings
 from mora_jobs.align.training import run_trainings
@@ -104,7 +104,7 @@ def _snapshots(plan: Plan) -> dict[str, tuple[str, int, api.ModelRef]]:
     found = {}
     for task in plan.tasks.values():
         for folder in sorted({path.split("/")[1] for path in task.store.list("snapshots")}):
-            model = snapshot_model(task, f"{task.store.uri}/snapshots/{folder}")
+            model = task.policy_model(f"{task.store.uri}/snapshots/{folder}")
             found[f"{task.name}/{folder}"] = (task.name, int(folder.removeprefix("step-")), model)
     return found
 

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from mora_jobs import api
-from mora_jobs.align.pools import Pool, RolloutSource, chosen_share
+from mora_jobs.align.pools import RolloutSource, chosen_share
 from mora_jobs.generation.prompts import Prompt, read_prompts
 
 log = logging.getLogger(__name__)
@@ -21,9 +21,9 @@ class HeldOut:
     ids: frozenset[str]
     texts: frozenset[str]
 
-    def forbids(self, pool: Pool) -> bool:
-        """Whether the pool's prompt, or what it was rewritten from, is measured on."""
-        return pool.source in self.ids or pool.original in self.texts or pool.messages[-1]["content"] in self.texts
+    def forbids(self, name: str, *texts: str) -> bool:
+        """Whether the prompt of that id is measured on, or one of the texts: its own, and what it was rewritten from."""
+        return name in self.ids or not self.texts.isdisjoint(texts)
 
 
 def held_out(resolved: api.ResolvedJob, spec: api.AlignmentSpec, sources: list[RolloutSource]) -> HeldOut:

@@ -7,7 +7,7 @@ from mora_jobs import api
 from mora_jobs.align.simplex import even_grid
 from mora_jobs.align.task import Task
 from mora_jobs.api import FrontStrategy, MethodName, PairRule, Regime
-from mora_jobs.api.methods import Margins
+from mora_jobs.api.methods import Margins, own_objective
 from mora_jobs.errors import UserError
 
 BASE = "base"
@@ -87,7 +87,7 @@ def _with_implicit_margins(plan: Plan, spec: api.AlignmentSpec, root: str, pairs
     others = {
         task.name: [name for name, weight in zip(names, task.weights, strict=True) if weight > 0 and name != own]
         for task in plan.rounds[0]
-        for own in [own_objective(spec, dict(zip(names, task.weights, strict=True)))]
+        for own in [own_objective(names, task.weights, spec.primary)]
     }
     dpo = spec.method.with_changes(name=MethodName.DPO, modpo=None)
     experts = {
@@ -99,29 +99,13 @@ def _with_implicit_margins(plan: Plan, spec: api.AlignmentSpec, root: str, pairs
         if any(name in needed for needed in others.values())
     }
     points = tuple(
-        dataclasses.replace(task, margins=tuple((name, _learned(experts[name])) for name in others[task.name]))
+        dataclasses.replace(
+            task,
+            margins=tuple((name, experts[name].policy_model(experts[name].policy_uri)) for name in others[task.name]),
+        )
         for task in plan.rounds[0]
     )
     return Plan((tuple(experts.values()), points) if experts else (points,), plan.points)
-
-
-def own_objective(spec: api.AlignmentSpec, weights: Weights) -> str:
-    """The objective whose pairs MODPO trains on: the primary one if it has a weight, else that with the largest.
-
-    Any objective with a weight leads to the same optimum, but the loss divides by its weight.
-    """
-    if weights.get(spec.primary, 0) > 0:
-        return spec.primary
-    return max(weights, key=lambda name: weights[name])
-
-
-def _learned(task: Task) -> api.ModelRef:
-    """What a training ends with, as a model."""
-    if task.spec.lora is None:
-        return task.model.with_changes(uri=task.policy_uri, revision=None)
-    parts = (*task.frozen, task.policy_uri)
-    adapters = [api.Adapter(name=f"part-{number}", uri=uri) for number, uri in enumerate(parts, 1)]
-    return task.model.with_changes(adapters=adapters)
 
 
 def _one_round(

@@ -33,14 +33,6 @@ def point_model(store: Store, spec: api.AlignmentSpec, point: Point) -> api.Mode
     return spec.model.with_changes(uri=uri, revision=None, adapters=[])
 
 
-def snapshot_model(task: Task, uri: str) -> api.ModelRef:
-    """The policy of a training at a step: a snapshot at `uri` over what the training started from."""
-    if task.spec.lora is None:
-        return task.model.with_changes(uri=uri, revision=None)
-    adapters = [api.Adapter(name=f"part-{number}", uri=part) for number, part in enumerate((*task.frozen, uri), 1)]
-    return task.model.with_changes(adapters=adapters)
-
-
 def export(root: str, spec: api.AlignmentSpec, tasks: dict[str, Task], point: Point) -> None:
     """Make the point's model from what the trainings learned, and upload it."""
     from mora_jobs.align.export import export_adapter, export_full, export_merged

@@ -7,22 +7,25 @@ same, and bf16 weights would round most of a small ΔW away.
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora_jobs.align.adapters import write_config
 from mora_jobs.align.likelihood import add_response_likelihood
-from mora_jobs.align.sharding import whole
+from mora_jobs.align.sharding import copy_into, whole
 from mora_jobs.api.inputs import DType
 from mora_jobs.api.training import LoRA
 from mora_jobs.errors import UserError
 from mora_jobs.models import LocalModel, load_causal_lm
 from mora_jobs.models.local_model import ADAPTER_CONFIG
 
+WEIGHTS = "trained.safetensors"
 FROZEN = "frozen"
 TRAINED = "default"  # PEFT saves the adapter of this name at the top of a folder, where every engine looks for it
 Policy = PreTrainedModel | PeftModel
@@ -73,6 +76,23 @@ def trained_state(model: torch.nn.Module, keep: bool = True) -> dict[str, Tensor
             if keep:
                 state[name] = value.cpu().contiguous()
     return state
+
+
+def save_trained(model: torch.nn.Module, folder: str, keep: bool) -> None:
+    """The trained parameters as a checkpoint's file. Under FSDP all workers must call it; those with `keep` False write nothing."""
+    os.makedirs(folder, exist_ok=True)
+    state = trained_state(model, keep=keep)
+    if keep:
+        save_file(state, os.path.join(folder, WEIGHTS))
+
+
+def load_trained(model: torch.nn.Module, folder: str) -> None:
+    """Read what `save_trained` wrote into the model."""
+    saved = load_file(os.path.join(folder, WEIGHTS))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                copy_into(parameter, saved[name])
 
 
 def save_policy(

@@ -1,7 +1,7 @@
 """What pairs are made of: each prompt with its rollouts and their calibrated scores, from the jobs that are referred to."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,16 @@ class RolloutSource:
     def name(self) -> str:
         """Of the rollout job."""
         return self.job.metadata.name
+
+    def require(self, objectives: Iterable[str]) -> None:
+        """UserError when one of the objectives is none of the job's rewards."""
+        unknown = [name for name in objectives if name not in self.rewards]
+        if unknown:
+            raise UserError(
+                f"spec.objectives[{unknown[0]}]",
+                f"RolloutJob/{self.name} has no such reward, it has {', '.join(self.rewards)}",
+                "use one of its rewards",
+            )
 
     def pools(self, keep_share: float, seed: int) -> Iterator[Pool]:
         """Stream the prompts that have scored rollouts, in commit order.

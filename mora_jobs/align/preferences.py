@@ -19,8 +19,8 @@ def given_pairs(
     """Stream the pairs of the file. A pair with an objective has a sign for it alone, any other a sign for all.
 
     Raises UserError at the row that is wrong: a column that is not there, an objective that the job does not have, an id
-    twice. A row may leave empty who wrote its sides. Pairs whose two responses are the same text, or whose prompt is one of `held_out`, are left out. Without an id
-    column rows are numbered.
+    twice. A row may leave empty who wrote its sides. Pairs whose two responses are the same text, or whose prompt is one of
+    `held_out`, are left out. Without an id column rows are numbered.
     """
     for each in read_preferences(preferences, "spec.data.preferences"):
         account.prompts[DATASET] += 1

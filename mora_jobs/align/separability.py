@@ -42,20 +42,27 @@ class Separability:
     pairs: int
 
 
-def contrasts(rows: Iterable[dict[str, Any]], objective: int, seed: int) -> list[Contrast]:
-    """At most MOST_PAIRS of the rows of PAIRS that speak about an objective, by a hash of seed and id, the preferred side first."""
-    spoken = (
-        (hashlib.sha256(f"{seed}\n{row['id']}".encode("utf-8", "surrogatepass")).digest(), row)
-        for row in rows
-        if row["signs"][objective]
-    )
-    sampled = heapq.nsmallest(MOST_PAIRS, spoken, key=lambda each: each[0])
-    found = []
-    for _, row in sampled:
-        sides = (row["chosen"], row["rejected"])
-        preferred, other = sides if row["signs"][objective] > 0 else sides[::-1]
-        found.append(Contrast(row["id"], row["messages"], preferred, other))
-    return found
+def contrasts(rows: Iterable[dict[str, Any]], objectives: int, seed: int) -> list[list[Contrast]]:
+    """For each objective at most MOST_PAIRS of the rows of PAIRS that speak about it, by a hash of seed and id.
+
+    The preferred side stands first. The rows are read once for all objectives.
+    """
+    kept: list[list[tuple[int, str, dict[str, Any]]]] = [[] for _ in range(objectives)]
+    for row in rows:
+        digest = hashlib.sha256(f"{seed}\n{row['id']}".encode("utf-8", "surrogatepass")).digest()
+        entry = (-int.from_bytes(digest), row["id"], row)  # the largest hash stands first in a heap, to be replaced
+        for heap, sign in zip(kept, row["signs"], strict=True):
+            if sign and len(heap) < MOST_PAIRS:
+                heapq.heappush(heap, entry)
+            elif sign:
+                heapq.heappushpop(heap, entry)
+    return [[_contrast(row, index) for _, _, row in sorted(heap, reverse=True)] for index, heap in enumerate(kept)]
+
+
+def _contrast(row: dict[str, Any], objective: int) -> Contrast:
+    sides = (row["chosen"], row["rejected"])
+    preferred, other = sides if row["signs"][objective] > 0 else sides[::-1]
+    return Contrast(row["id"], row["messages"], preferred, other)
 
 
 def separability(pairs: list[Contrast], seed: int) -> Separability | None:

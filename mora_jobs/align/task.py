@@ -70,6 +70,13 @@ class Task:
         """Folder of the trained adapter or model."""
         return f"{self.store.uri}/{POLICY}"
 
+    def policy_model(self, uri: str) -> api.ModelRef:
+        """A policy of this training, its last or one of a step, that lies at `uri`, over what the training started from."""
+        if self.spec.lora is None:
+            return self.model.with_changes(uri=uri, revision=None)
+        adapters = [api.Adapter(name=f"part-{number}", uri=part) for number, part in enumerate((*self.frozen, uri), 1)]
+        return self.model.with_changes(adapters=adapters)
+
     @property
     def bf16(self) -> bool:
         return self.spec.trainer.precision.value == "BF16"

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,19 +48,10 @@ def tokenize(
     learn to stop in mid-sentence. Responses are cut at the end to fit `max_length`; a prompt that leaves no room for one
     (PromptTooLong) and responses that are equal after the cut (SameAfterCut) are left out.
     """
-    end = end_of_turn(tokenizer)
     pairs: list[Example] = []
     dropped: Counter[str] = Counter()
-    for row in sorted(rows, key=lambda row: str(row["id"])):
-        prompt = _ids(tokenizer, render_chat(tokenizer, json.loads(row["messages"]), add_generation_prompt=True))
-        room = max_length - len(prompt)
-        if room < 1:
-            dropped["PromptTooLong"] += 1
-            continue
-        chosen, rejected = (
-            (_ids(tokenizer, row[side]) + ([end] if row[f"{side}_ended"] else []))[:room]
-            for side in ("chosen", "rejected")
-        )
+    for row, prompt, response in _with_room(rows, tokenizer, max_length, dropped):
+        chosen, rejected = (response(row[side], row[f"{side}_ended"]) for side in ("chosen", "rejected"))
         if chosen == rejected or not chosen or not rejected:
             dropped["SameAfterCut"] += 1
             continue
@@ -76,28 +67,38 @@ def tokenize_candidates(
 
     The same rules as for pairs. Of a prompt at least two candidates must be left (else TooFewCandidates).
     """
-    end = end_of_turn(tokenizer)
     examples: list[Example] = []
     dropped: Counter[str] = Counter()
+    for row, prompt, response in _with_room(rows, tokenizer, max_length, dropped):
+        responses = [response(text, ended) for text, ended in zip(row["responses"], row["ended"], strict=True)]
+        own = [
+            Example(f"{row['id']}#{number}", prompt, [ids], (1,), group=row["id"], scores=(tuple(scores),))
+            for number, (ids, scores) in enumerate(zip(responses, row["scores"], strict=True))
+            if ids
+        ]
+        if len(own) < 2:
+            dropped["TooFewCandidates"] += 1
+            continue
+        examples += own
+    return examples, dropped
+
+
+def _with_room(
+    rows: Iterable[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int, dropped: Counter[str]
+) -> Iterator[tuple[dict[str, Any], list[int], Callable[[str, bool], list[int]]]]:
+    """Rows in the order of their ids, with the prompt's tokens and what gives those of a response that fits behind it."""
+    end = end_of_turn(tokenizer)
     for row in sorted(rows, key=lambda row: str(row["id"])):
         prompt = _ids(tokenizer, render_chat(tokenizer, json.loads(row["messages"]), add_generation_prompt=True))
         room = max_length - len(prompt)
         if room < 1:
             dropped["PromptTooLong"] += 1
             continue
-        own = []
-        for number, (text, ended) in enumerate(zip(row["responses"], row["ended"], strict=True)):
-            response = (_ids(tokenizer, text) + ([end] if ended else []))[:room]
-            if response:
-                name = f"{row['id']}#{number}"
-                own.append(
-                    Example(name, prompt, [response], (1,), group=row["id"], scores=(tuple(row["scores"][number]),))
-                )
-        if len(own) < 2:
-            dropped["TooFewCandidates"] += 1
-            continue
-        examples += own
-    return examples, dropped
+
+        def response(text: str, ended: bool, room: int = room) -> list[int]:
+            return (_ids(tokenizer, text) + ([end] if ended else []))[:room]
+
+        yield row, prompt, response
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -16,7 +16,6 @@ import torch
 from peft import PeftModel
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader
@@ -26,15 +25,14 @@ from transformers.trainer import SCHEDULER_NAME
 from mora_jobs.align.batches import Schedule, collate
 from mora_jobs.align.methods import Answers, Method, Needs
 from mora_jobs.align.objective_gradients import ObjectiveGradients, cosine
-from mora_jobs.align.policy import trained_state
-from mora_jobs.align.sharding import copy_into, load_optimizer, save_optimizer
+from mora_jobs.align.policy import load_trained, save_trained
+from mora_jobs.align.sharding import load_optimizer, save_optimizer
 from mora_jobs.align.step_figures import StepFigures
 from mora_jobs.align.tokens import Example
 from mora_jobs.api.methods import Gram
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "trained.safetensors"
 METHOD = "method.safetensors"
 Batch = dict[str, Tensor]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -117,8 +115,8 @@ class ObjectiveTrainer(Trainer):
     def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward pass of a micro-batch; K backward passes where the exact gradients are wanted."""
         if self._at_margins and self._coefficients is None:
-            if self.method.needs is Needs.WEIGHTS:
-                self._weigh([])
+            if self.method.needs is Needs.WEIGHTS:  # nothing of the step is looked at: no worker waits for another
+                self._coefficients = self._choose(np.zeros(len(self.method.objectives)), None)
             elif len(self._batches) > 1:
                 self._weigh(self._look_ahead(self._batches))
         if not self._exact:
@@ -206,18 +204,12 @@ class ObjectiveTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         assert output_dir is not None
-        os.makedirs(output_dir, exist_ok=True)
-        state = trained_state(self.model, keep=self.args.should_save)
+        save_trained(self.model, output_dir, keep=self.args.should_save)
         if self.args.should_save:
-            save_file(state, os.path.join(output_dir, WEIGHTS))
             save_arrays(dict(self.method.state()), os.path.join(output_dir, METHOD))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        saved = load_file(os.path.join(resume_from_checkpoint, WEIGHTS))
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    copy_into(parameter, saved[name])
+        load_trained(self.model, resume_from_checkpoint)
         self.method.restore(load_arrays(os.path.join(resume_from_checkpoint, METHOD)))
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

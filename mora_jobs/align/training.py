@@ -93,10 +93,6 @@ class _Progress:
         )
 
     def _status(self, note: Note) -> TrainingStatus:
-        trainer = self._spec.trainer
-        pairs = (
-            trainer.per_device_batch_size * trainer.gradient_accumulation * trainer.nodes * trainer.workers_per_node
-        )
         rate = self._rate.per_second()
         return TrainingStatus(
             point=note.training,
@@ -105,7 +101,7 @@ class _Progress:
             total_steps=note.total,
             loss=api.number(note.figures["loss"]),
             learning_rate=api.number(note.figures["learning_rate"]),
-            samples_per_second=None if rate is None else api.number(rate * pairs),
+            samples_per_second=None if rate is None else api.number(rate * self._spec.trainer.examples_per_step),
         )
 
 

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from mora_jobs.align import methods
 from mora_jobs.align.arguments import training_arguments
 from mora_jobs.align.batches import steps_per_epoch
-from mora_jobs.align.callbacks import Projections, Pulse, Refreshes, Snapshots, StoreSaver
+from mora_jobs.align.callbacks import Projections, Pulse, Refreshes, StoreSaver
 from mora_jobs.align.checkpoints import Checkpoints
+from mora_jobs.align.course import run_to_end
 from mora_jobs.align.examples import read_examples
-from mora_jobs.align.keeping import frozen_adapter, hand_over, keep, snapshot
+from mora_jobs.align.keeping import frozen_adapter
 from mora_jobs.align.likelihood_passes import LikelihoodPasses, place
 from mora_jobs.align.notes import Report
 from mora_jobs.align.policy import load_policy
@@ -87,31 +88,13 @@ def _train(task: Task, report: Report, callbacks: Sequence[TrainerCallback], scr
         pad=pad,
         callbacks=[StoreSaver(checkpoints, seat.gather), pulse, *callbacks],
     )
-    evaluation = task.spec.evaluation
-    if evaluation is not None and evaluation.every_steps is not None:
-        trainer.add_callback(
-            Snapshots(evaluation.every_steps, lambda step: keep(task, seat, trainer, tokenizer, snapshot(step)))
-        )
     if method.lag_steps is not None:
         trainer.add_callback(
             Refreshes(method.lag_steps, lambda step: passes.at_step(model, examples, step), method.refresh)
         )
     if task.protected:
         trainer.add_callback(Projections(model, protected_directions(task)))
-    trainer.remove_callback(PrinterCallback)
-    found = checkpoints.fetch(scratch / "resumed")
-    step = 0 if found is None else found[1]
-    if seat.share(step) != step:  # also waits: nobody may tidy up what another is still reading
-        raise RuntimeError(f"training {task.name}: the workers read checkpoints of different steps")
-    pulse.begun = step
-    trainer.train(resume_from_checkpoint=None if found is None else str(found[0]))
-    if pulse.stopped:
-        return False
-    hand_over(task, seat, trainer, tokenizer, len(examples))
-    if seat.rank == 0:
-        checkpoints.clear()
-    seat.wait()  # the next training must find the result
-    return True
+    return run_to_end(task, seat, trainer, tokenizer, checkpoints, pulse, scratch, len(examples))
 
 
 def _steps(task: Task, seat: Seat, examples: int) -> int:

@@ -1,5 +1,6 @@
 """The training methods: their names, one optional block of settings each, and what each of them accepts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -157,6 +158,15 @@ class MODPOSettings(Model):
     """Factor on calibrated scores, so that a gap of them is on the scale of Bradley–Terry logits."""
 
 
+def own_objective(objectives: Sequence[str], weights: Sequence[float], primary: str) -> str:
+    """MODPO's own objective: the primary one if it has a weight, else that with the largest, the first of equals.
+
+    Any objective with a weight leads to the same optimum, but the loss divides by its weight.
+    """
+    given = dict(zip(objectives, weights, strict=True))
+    return primary if given.get(primary, 0) > 0 else max(given, key=lambda name: given[name])
+
+
 class OrthAlignSettings(Model):
     """Settings of OrthAlign."""
 
@@ -173,40 +183,29 @@ class LIRESettings(Model):
     """Candidates of a prompt at most, spread over the ranking by the weighted score, the best and the worst among them."""
 
 
+def goes_with(block: str, *methods: str) -> Rule:
+    """The rule of a method that a block of settings is given with some methods only."""
+    names = [str(name) for name in methods]
+    noun = "method" if len(names) == 1 else "methods"
+    return Rule(
+        f"!has(self.{block}) || self.name in {names}", f"{block} goes with {noun} {' and '.join(names)} only", block
+    )
+
+
 class Method(Model):
     """The training method."""
 
     cel: ClassVar[tuple[Rule, ...]] = (
-        Rule("!has(self.mopo) || self.name == 'MOPO'", "mopo goes with method MOPO only", "mopo"),
-        Rule("!has(self.modpo) || self.name == 'MODPO'", "modpo goes with method MODPO only", "modpo"),
-        Rule(
-            "!has(self.orthAlign) || self.name == 'OrthAlign'",
-            "orthAlign goes with method OrthAlign only",
-            "orthAlign",
-        ),
-        Rule("!has(self.lire) || self.name == 'LIRE'", "lire goes with method LIRE only", "lire"),
-        Rule("!has(self.grpo) || self.name == 'GRPO'", "grpo goes with method GRPO only", "grpo"),
-        Rule(
-            "!has(self.reinforcePlusPlus) || self.name == 'REINFORCEPlusPlus'",
-            "reinforcePlusPlus goes with method REINFORCEPlusPlus only",
-            "reinforcePlusPlus",
-        ),
-        Rule(
-            f"!has(self.online) || self.name in {list(ONLINE)}",
-            f"online goes with methods {' and '.join(ONLINE)} only",
-            "online",
-        ),
-        Rule("!has(self.groupDRO) || self.name == 'GroupDRO'", "groupDRO goes with method GroupDRO only", "groupDRO"),
-        Rule(
-            "!has(self.cagrad) || self.name in ['CAGrad', 'RACO']",
-            "cagrad goes with methods CAGrad and RACO only",
-            "cagrad",
-        ),
-        Rule(
-            "!has(self.mgdaDecoupled) || self.name == 'MGDADecoupled'",
-            "mgdaDecoupled goes with method MGDADecoupled only",
-            "mgdaDecoupled",
-        ),
+        goes_with("mopo", MethodName.MOPO),
+        goes_with("modpo", MethodName.MODPO),
+        goes_with("orthAlign", MethodName.ORTH_ALIGN),
+        goes_with("lire", MethodName.LIRE),
+        goes_with("online", *ONLINE),
+        goes_with("grpo", MethodName.GRPO),
+        goes_with("reinforcePlusPlus", MethodName.REINFORCE_PLUS_PLUS),
+        goes_with("groupDRO", MethodName.GROUP_DRO),
+        goes_with("cagrad", MethodName.CAGRAD, MethodName.RACO),
+        goes_with("mgdaDecoupled", MethodName.MGDA_DECOUPLED),
     )
     name: MethodName = MethodName.DPO
     """Name; one optional block each."""

@@ -169,6 +169,11 @@ class Trainer(Model):
     max_failures: Annotated[int, Field(ge=0, le=1000)] = 3
     """Restarts of the workers inside one attempt."""
 
+    @property
+    def examples_per_step(self) -> int:
+        """Pairs (or responses) in one optimiser step, over all workers."""
+        return self.per_device_batch_size * self.gradient_accumulation * self.nodes * self.workers_per_node
+
 
 class LoRA(Model):
     """Low-rank adapters (arXiv 2106.09685)."""

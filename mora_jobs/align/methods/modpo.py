@@ -18,7 +18,7 @@ from torch.nn.functional import logsigmoid
 
 from mora_jobs.align.methods.base import Answers, Method
 from mora_jobs.align.tokens import Example
-from mora_jobs.api.methods import Margins, MODPOSettings
+from mora_jobs.api.methods import Margins, MODPOSettings, own_objective
 from mora_jobs.api.methods import Method as MethodSpec
 from mora_jobs.errors import UserError
 
@@ -29,10 +29,10 @@ class MODPO(Method):
     def __init__(
         self, spec: MethodSpec, objectives: tuple[str, ...], weights: tuple[float, ...], primary: str
     ) -> None:
-        own = objectives.index(primary) if primary in objectives else max(range(len(weights)), key=weights.__getitem__)
-        super().__init__((objectives[own],), (1.0,))
+        name = own_objective(objectives, weights, primary)
+        super().__init__((name,), (1.0,))
         settings = spec.modpo or MODPOSettings()
-        self.beta, self._own, self._names, self._all_weights = spec.beta, own, objectives, weights
+        self.beta, self._own, self._names, self._all_weights = spec.beta, objectives.index(name), objectives, weights
         self._scale = settings.scale if settings.margins is Margins.REWARDS else 1.0
 
     def prepare(self, examples: list[Example]) -> list[Example]:

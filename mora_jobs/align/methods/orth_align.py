@@ -7,8 +7,8 @@ entry of it by a running size of its own, which turns the update out of the subs
 steps); so we project what the step has made. There is no weight decay.
 """
 
-from mora_jobs.align.methods.dpo import DPO
+from mora_jobs.align.methods.pairwise import Pairwise
 
 
-class OrthAlign(DPO):
+class OrthAlign(Pairwise):
     """DPO's loss; the projection is a callback of the training (callbacks.Projections)."""

@@ -14,7 +14,6 @@ from mora_jobs.align.online.sampler import Sampler
 from mora_jobs.align.plan import Plan
 from mora_jobs.align.pools import RolloutSource
 from mora_jobs.align.task import Task
-from mora_jobs.api.training import Trainer
 from mora_jobs.artifacts.document import canonical, write_json
 from mora_jobs.artifacts.store import Store
 from mora_jobs.artifacts.table import Table
@@ -34,7 +33,7 @@ class OnlineSource:
     def __init__(
         self, resolved: api.ResolvedJob, spec: api.AlignmentSpec, sources: list[RolloutSource], held_out: HeldOut
     ) -> None:
-        """UserError when nothing can be learned with this sampling, or an objective has no reward."""
+        """UserError when nothing can be learned with this sampling. That objectives have rewards was seen with the pairs."""
         assert spec.online_prompts is not None
         self._resolved, self._spec, self._held_out = resolved, spec, held_out
         self._wanted = spec.online_prompts
@@ -72,7 +71,7 @@ class OnlineSource:
         """The prompts that may be trained on. UserError when there is none."""
         originals = self._originals()
         read = list(read_prompts(self._wanted, self._resolved))
-        prompts = [prompt for prompt in read if not self._forbidden(prompt, originals.get(prompt.id, prompt.text))]
+        prompts = [p for p in read if not self._held_out.forbids(p.id, p.text, originals.get(p.id, p.text))]
         if not prompts:
             what = f"each of the {len(read)} prompts is measured on"
             raise UserError("spec.onlinePrompts", what, "the prompts to evaluate on must be others")
@@ -86,22 +85,13 @@ class OnlineSource:
         source = self._resolved.rollout_job(rewrite.spec.source.rollout_job_ref.name).spec.prompts
         return {prompt.id: prompt.text for prompt in read_prompts(source, self._resolved)}
 
-    def _forbidden(self, prompt: Prompt, original: str) -> bool:
-        kept = self._held_out
-        return prompt.id in kept.ids or prompt.text in kept.texts or original in kept.texts
-
     def _check(self) -> None:
-        unknown = [each.name for each in self._spec.objectives if each.name not in self._source.rewards]
-        if unknown:
-            what = f"RolloutJob/{self._source.name} has no such reward, it has {', '.join(self._source.rewards)}"
-            raise UserError(f"spec.objectives[{unknown[0]}]", what, "use one of its rewards")
         where, count = "spec.generation.sampling", self.sampling.samples_per_prompt
         if self.sampling.temperature == 0:
             raise UserError(f"{where}.temperature", "is 0: all responses to a prompt are the same", "raise it")
         if count < 2:
             raise UserError(f"{where}.samplesPerPrompt", "is 1: there is nothing to compare", "raise it")
-        trainer = self._spec.trainer
-        per_step = responses_per_step(trainer)
+        per_step = self._spec.trainer.examples_per_step
         if per_step % count:
             raise UserError(
                 "spec.trainer",
@@ -114,11 +104,6 @@ class OnlineSource:
                 "topK or topP cuts off what the policy could say, and the gradient does not know of it: "
                 "set topK: 0 and topP: 1 in spec.generation.sampling unless you want that"
             )
-
-
-def responses_per_step(trainer: Trainer) -> int:
-    """Responses in one optimiser step, over all workers."""
-    return trainer.per_device_batch_size * trainer.gradient_accumulation * trainer.nodes * trainer.workers_per_node
 
 
 def read_committed(task: Task) -> list[Prompt]:

@@ -12,21 +12,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from mora_jobs.align.online.rollouts import Drawn, Group
-from mora_jobs.align.policy import trained_state
+from mora_jobs.align.policy import load_trained, save_trained
 from mora_jobs.align.seat import Seat
-from mora_jobs.align.sharding import copy_into
 
-WEIGHTS = "trained.safetensors"
 SHOWN = {
     "kl": "kl",
     "entropy": "entropy",
@@ -141,16 +137,10 @@ class OnlineTrainer(GRPOTrainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         assert output_dir is not None
-        os.makedirs(output_dir, exist_ok=True)
-        if self.args.should_save:
-            save_file(trained_state(self.model), os.path.join(output_dir, WEIGHTS))
+        save_trained(self.model, output_dir, keep=self.args.should_save)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        saved = load_file(os.path.join(resume_from_checkpoint, WEIGHTS))
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    copy_into(parameter, saved[name])
+        load_trained(self.model, resume_from_checkpoint)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """The job's report says what was done."""

@@ -9,20 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers import TrainerCallback, set_seed
 from trl import GRPOConfig
 
 from mora_jobs import api
 from mora_jobs.align.adapters import adapter_folder
 from mora_jobs.align.arguments import training_arguments
 from mora_jobs.align.batches import steps_per_epoch
-from mora_jobs.align.callbacks import Pulse, Snapshots, StoreSaver
+from mora_jobs.align.callbacks import Pulse, StoreSaver
 from mora_jobs.align.checkpoints import Checkpoints
-from mora_jobs.align.keeping import frozen_adapter, hand_over, keep, snapshot
+from mora_jobs.align.course import run_to_end
+from mora_jobs.align.keeping import frozen_adapter
 from mora_jobs.align.likelihood_passes import place
 from mora_jobs.align.notes import Report
 from mora_jobs.align.online.grpo import GRPO
-from mora_jobs.align.online.prompts import read_committed, responses_per_step
+from mora_jobs.align.online.prompts import read_committed
 from mora_jobs.align.online.reference import Start, other_reference
 from mora_jobs.align.online.reinforce_plus_plus import REINFORCEPlusPlus
 from mora_jobs.align.online.rollouts import SYNC, Rollouts
@@ -60,7 +61,7 @@ def train_online(task: Task, report: Report, callbacks: Sequence[TrainerCallback
         reference = other_reference(fetch(task.reference), sampling.temperature, bf16=task.bf16)
         place(reference, task, seat)
 
-    per_step = responses_per_step(task.spec.trainer) // sampling.samples_per_prompt
+    per_step = task.spec.trainer.examples_per_step // sampling.samples_per_prompt
     steps = _steps(task, len(prompts), per_step, settings.iterations)
     seen = len(prompts) * sampling.samples_per_prompt * settings.iterations  # responses in an epoch
     pulse = Pulse(task, seat.world, seat.rank, seen, report)
@@ -89,27 +90,12 @@ def train_online(task: Task, report: Report, callbacks: Sequence[TrainerCallback
             seat=seat,
             callbacks=[StoreSaver(checkpoints, seat.gather), pulse, *callbacks],
         )
-        evaluation = task.spec.evaluation
-        if evaluation is not None and evaluation.every_steps is not None:
-            trainer.add_callback(
-                Snapshots(evaluation.every_steps, lambda step: keep(task, seat, trainer, tokenizer, snapshot(step)))
-            )
-        trainer.remove_callback(PrinterCallback)
-        found = checkpoints.fetch(scratch / "resumed")
-        step = 0 if found is None else found[1]
-        if seat.share(step) != step:  # also waits: nobody may tidy up what another is still reading
-            raise RuntimeError(f"training {task.name}: the workers read checkpoints of different steps")
-        pulse.begun = step
-        trainer.go_on_after(step)
-        trainer.train(resume_from_checkpoint=None if found is None else str(found[0]))
-    if pulse.stopped:
-        return False
-    hand_over(task, seat, trainer, tokenizer, len(prompts))
-    if seat.rank == 0:
-        checkpoints.clear()
+        ended = run_to_end(
+            task, seat, trainer, tokenizer, checkpoints, pulse, scratch, len(prompts), begin=trainer.go_on_after
+        )
+    if ended and seat.rank == 0:
         task.store.delete(SYNC)
-    seat.wait()  # the next training must find the result
-    return True
+    return ended
 
 
 def _prompts(task: Task, tokenizer: Any, sampling: api.Sampling) -> tuple[dict[str, Prompt], dict[str, list[int]]]:

@@ -1,31 +1,18 @@
 """Methods that balance objectives, in real trainings: exact gradients against plain ones, margins, state, what is left out."""
 
-import json
 import math
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import TrainerCallback
+from trained import Kill, adapter, run
 
 from mora_jobs.align.methods.mgda import MGDA
 from mora_jobs.align.methods.pairwise import Pairwise
-from mora_jobs.align.notes import Desire
 from mora_jobs.align.task import Task
-from mora_jobs.align.worker import train
 
 BALANCED = ["MGDA", "MGDANormalised", "MGDADecoupled", "GroupDRO", "CAGrad", "RACO"]
 STEPS = {"precision": "FP32", "perDeviceBatchSize": 2, "gradientAccumulation": 2, "maxSteps": 3, "learningRate": 0.01}
-
-
-def run(task: Task, callbacks=()) -> list[dict[str, float]]:
-    train(task, lambda note: Desire.CONTINUE, callbacks)
-    return json.loads(task.store.read("log.json"))
-
-
-def adapter(task: Task) -> dict[str, torch.Tensor]:
-    return load_file(task.store.local("policy") / "adapter_model.safetensors")
 
 
 def same(one: Task, other: Task) -> bool:
@@ -138,12 +125,6 @@ def test_a_step_that_accumulates_is_weighed_as_a_whole(make_task):
     assert coefficients[0] == pytest.approx(coefficients[1], abs=1e-4)
 
 
-class Kill(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 3:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("name", ["GroupDRO", "MGDADecoupled"])
 def test_a_resumed_training_is_an_unbroken_one(make_task, name):
     how = {
@@ -156,7 +137,7 @@ def test_a_resumed_training_is_an_unbroken_one(make_task, name):
     unbroken, broken = make_task("unbroken", **how), make_task("broken", **how)
     log = run(unbroken)
     with pytest.raises(KeyboardInterrupt):
-        run(broken, [Kill()])
+        run(broken, [Kill(3)])
     assert run(broken) == log
     assert same(unbroken, broken)
     if name == "GroupDRO":

@@ -9,19 +9,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
-from transformers import TrainerCallback
+from trained import Kill
 
 from mora_jobs.align.notes import Desire
 from mora_jobs.align.task import Task
 from mora_jobs.align.worker import train
 
 STEPS = 4
-
-
-class Kill(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 3:
-            raise KeyboardInterrupt
 
 
 def member(rank: int, world: int, port: int, tasks: list[Task], killed: list[str]) -> None:
@@ -35,7 +29,7 @@ def member(rank: int, world: int, port: int, tasks: list[Task], killed: list[str
     for task in tasks:
         if task.root in killed:
             with contextlib.suppress(KeyboardInterrupt):
-                train(task, lambda note: Desire.CONTINUE, [Kill()])
+                train(task, lambda note: Desire.CONTINUE, [Kill(3)])
             dist.barrier()
             assert task.store.exists("checkpoints/step-00000002/optimizer/.metadata")
         train(task, lambda note: Desire.CONTINUE)

@@ -1,18 +1,15 @@
 """MODPO: its optimum is that of the weighted reward, whichever objective is its own, and so are soups and mixtures of tables."""
 
-import json
 import math
 
 import pytest
 import torch
+from trained import run
 
 from mora_jobs.align import methods
 from mora_jobs.align.methods import Answers
-from mora_jobs.align.notes import Desire
 from mora_jobs.align.plan import make_plan
-from mora_jobs.align.task import Task
 from mora_jobs.align.tokens import Example
-from mora_jobs.align.worker import train
 from mora_jobs.api.methods import Method as MethodSpec
 from mora_jobs.errors import UserError
 
@@ -117,11 +114,6 @@ def test_with_one_objective_it_is_dpo(make_task):
         task = make_task(name, weights=(1.0, 0.0), signs=lambda chance: [1, -1], trainer=steps, method={"name": name})
         found.append(run(task))
     assert [row["loss"] for row in found[0]] == [row["loss"] for row in found[1]]
-
-
-def run(task: Task) -> list[dict[str, float]]:
-    train(task, lambda note: Desire.CONTINUE)
-    return json.loads(task.store.read("log.json"))
 
 
 def test_pairs_that_the_own_objective_has_no_opinion_about_are_not_trained_on(make_task):

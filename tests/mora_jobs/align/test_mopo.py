@@ -1,13 +1,11 @@
 """MOPO in real trainings: what is cloned, the first loss, what it converges to, refreshes, resuming, bounds that cannot be met."""
 
-import json
 import math
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import TrainerCallback
+from trained import Kill, adapter, run
 
 from mora_jobs import api
 from mora_jobs.align import methods
@@ -15,12 +13,9 @@ from mora_jobs.align.dataset import PairSource
 from mora_jobs.align.examples import read_examples
 from mora_jobs.align.heldout import held_out
 from mora_jobs.align.methods import Answers
-from mora_jobs.align.notes import Desire
 from mora_jobs.align.pools import rollout_sources
 from mora_jobs.align.reference import REFERENCE, fill
-from mora_jobs.align.task import Task
 from mora_jobs.align.tokens import Example
-from mora_jobs.align.worker import train
 from mora_jobs.api.methods import Method as MethodSpec
 from mora_jobs.artifacts.store import Store
 from mora_jobs.artifacts.table import Table
@@ -28,15 +23,6 @@ from mora_jobs.errors import UserError
 from mora_jobs.models import fetch, load_tokenizer
 
 STEPS = {"precision": "FP32", "perDeviceBatchSize": 20, "maxSteps": 2, "learningRate": 0.01}
-
-
-def run(task: Task, callbacks=()) -> list[dict[str, float]]:
-    train(task, lambda note: Desire.CONTINUE, callbacks)
-    return json.loads(task.store.read("log.json"))
-
-
-def adapter(task: Task) -> dict[str, torch.Tensor]:
-    return load_file(task.store.local("policy") / "adapter_model.safetensors")
 
 
 def mopo(**settings) -> dict[str, object]:
@@ -168,15 +154,6 @@ def test_the_first_loss_is_that_of_the_weights_at_the_reference(make_pool_task):
     for figure in ("effective_samples", "kl_target", "win_rate/helpful", "win_rate/harmless", "multiplier/harmless"):
         assert math.isfinite(log[0][figure])
     assert 1 <= log[0]["effective_samples"] <= 4
-
-
-class Kill(TrainerCallback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            raise KeyboardInterrupt
 
 
 def test_a_resumed_training_refreshes_as_an_unbroken_one(make_pool_task):

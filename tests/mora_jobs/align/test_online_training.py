@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.distributed as dist
 from online_here import REPLACED, SCORES, online_task, without_ray
-from safetensors.torch import load_file
-from transformers import TrainerCallback
+from trained import Kill, adapter
+from trained import run as train_and_read
 
 from mora_jobs.align.notes import Desire
 from mora_jobs.align.online import rollouts
@@ -49,22 +49,8 @@ def trainer(steps: int, batch: int = 4, accumulation: int = 2, **more) -> dict:
 
 def run(task: Task, callbacks=(), report=lambda note: Desire.CONTINUE) -> list[dict[str, float]]:
     """Train; the log of the steps without what a clock says."""
-    train(task, report, callbacks)
-    rows = json.loads(task.store.read("log.json")) if task.result() else []
+    rows = train_and_read(task, callbacks, report)
     return [{name: value for name, value in row.items() if "second" not in name} for row in rows]
-
-
-def adapter(task: Task) -> dict[str, torch.Tensor]:
-    return load_file(task.store.local("policy") / "adapter_model.safetensors")
-
-
-class Kill(TrainerCallback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(

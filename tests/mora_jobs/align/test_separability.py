@@ -98,13 +98,13 @@ def rows(count: int, *signs: list[int]) -> list[dict[str, object]]:
 
 def test_an_objective_sees_the_pairs_that_are_about_it_and_its_own_preferred_side_first():
     given = rows(4, [1, 0], [1, -1])
-    assert [(each.preferred, each.other) for each in contrasts(given, 0, seed=0)] == [("yes", "no")] * 4
-    assert {(each.id, each.preferred) for each in contrasts(given, 1, seed=0)} == {("p1", "no"), ("p3", "no")}
+    assert [(each.preferred, each.other) for each in contrasts(given, 2, seed=0)[0]] == [("yes", "no")] * 4
+    assert {(each.id, each.preferred) for each in contrasts(given, 2, seed=0)[1]} == {("p1", "no"), ("p3", "no")}
 
 
 def test_of_many_pairs_the_same_sample_is_taken_in_any_order():
     given = rows(MOST_PAIRS + 500, [1])
-    one = contrasts(given, 0, seed=0)
+    one = contrasts(given, 1, seed=0)[0]
     assert len(one) == MOST_PAIRS
-    assert contrasts(given[::-1], 0, seed=0) == one
-    assert {each.id for each in contrasts(given, 0, seed=1)} != {each.id for each in one}
+    assert contrasts(given[::-1], 1, seed=0)[0] == one
+    assert {each.id for each in contrasts(given, 1, seed=1)[0]} != {each.id for each in one}

@@ -1,37 +1,14 @@
 """Trainings of a tiny model in this process: the first loss, resuming, weights, the order of objectives."""
 
-import json
 import math
 import random
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import TrainerCallback
+from trained import Kill, adapter, run
 
 from mora_jobs.align.notes import Desire, Note
-from mora_jobs.align.task import Task
-from mora_jobs.align.worker import train
 from mora_jobs.errors import UserError
-
-
-def run(task: Task, callbacks=(), report=lambda note: Desire.CONTINUE) -> list[dict[str, float]]:
-    """Train; returns the log of the steps, or [] when it was stopped before the end."""
-    train(task, report, callbacks)
-    return json.loads(task.store.read("log.json")) if task.result() else []
-
-
-def adapter(task: Task) -> dict[str, torch.Tensor]:
-    return load_file(task.store.local("policy") / "adapter_model.safetensors")
-
-
-class Kill(TrainerCallback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            raise KeyboardInterrupt
 
 
 def test_the_first_loss_is_ln_2_for_every_objective(make_task):
